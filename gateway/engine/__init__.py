@@ -1,0 +1,1 @@
+"""The pure function over the journal: positions in, events out."""

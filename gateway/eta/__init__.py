@@ -1,0 +1,1 @@
+"""Paths, progress, travel times and predictions."""

@@ -1,0 +1,1 @@
+"""Zones: shapes, index, membership, crossings."""

@@ -1,0 +1,1 @@
+"""Readers of the journal that tell others: InfluxDB, dispatch over MQTT, webhooks."""
