@@ -237,6 +237,8 @@ class _Fields:
     def properties(self, allowed: frozenset[int]) -> dict[int, _Value]:
         """A property block; what is not allowed here, or stands twice, is a protocol error."""
         length = self.variable()
+        if not length:
+            return {}
         inner = _Fields(self._data, self._at, self._at + length)
         self.take(length)
         found: dict[int, _Value] = {}
