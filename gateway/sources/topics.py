@@ -224,6 +224,11 @@ class Router:
         return list(dict.fromkeys(path.pattern for path in self._paths))
 
     @property
+    def spans_payloads(self) -> bool:
+        """Whether any route's protocol needs `idle`."""
+        return any(not path.codec.whole_datagrams for path in self._paths)
+
+    @property
     def has_streams(self) -> bool:
         """Whether a decoder may hold something open that `idle` closes."""
         return bool(self._streams)
