@@ -1,0 +1,147 @@
+"""How far each reader is, what it therefore still needs, and the gap of one that was too slow.
+
+A cursor is kept in memory and written with the next commit, whoever makes it: it costs no fsync, and a lost one only
+makes its reader repeat itself.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gateway.journal import codec
+from gateway.journal.records import Cursor, Gap, ReaderUnit
+from gateway.model import entry_of, seq_of
+
+
+class Reader(Struct):
+    name: str
+    unit: ReaderUnit = "seq"
+    max_days: float | None = None
+    cursor: Cursor | None = None
+    gap: Gap | None = None
+    changes: int = 0
+    written: int = 0
+
+    def needs_after_entry(self) -> int:
+        """Entries up to this one are of no use to it any more."""
+        position = self.cursor.position if self.cursor else 0
+        if self.unit == "entry":
+            return position
+        return max(0, entry_of(position) - 1)  # an entry may be half read
+
+
+class Cursors:
+    """All readers of a journal, thread-safe."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._lock = threading.Lock()
+        self._readers: dict[str, Reader] = {}
+        for name, unit, max_days, position, done_above, after, upto in db.execute(
+            "SELECT name, unit, max_days, position, done_above, gap_after, gap_upto FROM readers"
+        ):
+            cursor = None if position is None else Cursor(position, codec.decode_numbers(done_above))
+            gap = None if upto is None else Gap(after, upto)
+            self._readers[name] = Reader(name, unit, max_days, cursor, gap)
+        self._forgotten: set[str] = set()
+
+    def register(self, name: str, unit: ReaderUnit, max_days: float | None) -> None:
+        with self._lock:
+            reader = self._reader(name)
+            if (reader.unit, reader.max_days) != (unit, max_days) or not reader.changes:
+                reader.unit, reader.max_days = unit, max_days
+                reader.changes += 1
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._readers.pop(name, None)
+            self._forgotten.add(name)
+
+    def names(self) -> list[str]:
+        with self._lock:
+            return sorted(self._readers)
+
+    def get(self, name: str) -> Cursor | None:
+        with self._lock:
+            reader = self._readers.get(name)
+            return reader.cursor if reader else None
+
+    def save(self, name: str, position: int, done_above: Sequence[int]) -> None:
+        """A reader that has a gap untold is held at its far side: what it still did before it heard changes nothing."""
+        with self._lock:
+            reader = self._reader(name)
+            if reader.gap is not None and position < reader.gap.upto:
+                return
+            reader.cursor = Cursor(position, tuple(sorted(n for n in done_above if n > position)))
+            reader.changes += 1
+
+    def gap(self, name: str) -> Gap | None:
+        with self._lock:
+            reader = self._readers.get(name)
+            return reader.gap if reader else None
+
+    def gap_told(self, name: str) -> None:
+        with self._lock:
+            reader = self._reader(name)
+            reader.gap = None
+            reader.changes += 1
+
+    def needs(self) -> list[tuple[str, int, float | None]]:
+        """For each reader: its name, the entry up to which it needs nothing, and its cap in days."""
+        with self._lock:
+            return [(r.name, r.needs_after_entry(), r.max_days) for r in self._readers.values()]
+
+    def skip(self, name: str, upto_entry: int) -> None:
+        """Moves a reader behind an entry that is about to be removed. Gaps that follow each other are one."""
+        with self._lock:
+            reader = self._reader(name)
+            after = reader.cursor.position if reader.cursor else 0
+            upto = upto_entry if reader.unit == "entry" else seq_of(upto_entry + 1, 0) - 1
+            if upto <= after:
+                return
+            reader.gap = Gap(reader.gap.after if reader.gap else after, upto)
+            done = reader.cursor.done_above if reader.cursor else ()
+            reader.cursor = Cursor(upto, tuple(n for n in done if n > upto))
+            reader.changes += 1
+
+    def write(self, db: sqlite3.Connection) -> list[tuple[str, int]]:
+        """Writes what changed, in the caller's transaction; hand the result to `written` once that is committed."""
+        with self._lock:
+            changed = [r for r in self._readers.values() if r.changes != r.written]
+            gone = list(self._forgotten)
+            rows = [_row(r) for r in changed]
+            marks = [(r.name, r.changes) for r in changed] + [(name, -1) for name in gone]
+        if gone:
+            db.executemany("DELETE FROM readers WHERE name = ?", [(name,) for name in gone])
+        if rows:
+            db.executemany("INSERT OR REPLACE INTO readers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        return marks
+
+    def written(self, marks: Sequence[tuple[str, int]]) -> None:
+        with self._lock:
+            for name, changes in marks:
+                if changes < 0:
+                    self._forgotten.discard(name)
+                elif name in self._readers:
+                    self._readers[name].written = changes
+
+    def dirty(self) -> bool:
+        with self._lock:
+            return bool(self._forgotten) or any(r.changes != r.written for r in self._readers.values())
+
+    def _reader(self, name: str) -> Reader:
+        found = self._readers.get(name)
+        if found is None:
+            found = self._readers[name] = Reader(name)
+            self._forgotten.discard(name)
+        return found
+
+
+def _row(r: Reader) -> tuple[str, str, float | None, int | None, bytes, int | None, int | None]:
+    position = r.cursor.position if r.cursor else None
+    done = codec.encode(r.cursor.done_above if r.cursor else ())
+    gap = (r.gap.after, r.gap.upto) if r.gap else (None, None)
+    return (r.name, r.unit, r.max_days, position, done, *gap)
