@@ -1,0 +1,77 @@
+"""Bytes of a line into sentences: whatever lies between them, the next good sentence is never lost.
+
+A sentence starts at `$` (or `!`: AIS) and runs over printable characters to the line's end. A further `$` or a byte that
+cannot be in a sentence ends it early: a cut head must not take its successor along. Work is done by one regular expression
+per chunk, which is a byte state machine in C; only an unfinished end is kept, so every split yields the same sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAX_SENTENCE_BYTES = 256
+"""The standard says 82; real receivers send up to 205 (PMTKCHN), and valid GGA of 102."""
+
+_MAX_TAG_BYTES = 96
+_BODY = rb"[$!][ -#%%-~]{0,%d}+" % (MAX_SENTENCE_BYTES - 1)
+_SENTENCE = re.compile(
+    rb"("
+    + _BODY
+    + rb")(?:(\r{0,3}\n|\r{1,3}+(?=[^\n]))|(?=[^\r\n]))"  # CR CR LF (Firefly), LF alone and CR alone are all met
+)
+_TAG = re.compile(rb"\\[ -\[\]-~]{1,%d}\\\Z" % _MAX_TAG_BYTES)
+_UNFINISHED = re.compile(
+    rb"(?:\\[ -\[\]-~]{0,%d}+\\?)?(?:" % _MAX_TAG_BYTES + _BODY + rb"\r{0,3})?\Z",
+)
+MAX_PENDING_BYTES = MAX_SENTENCE_BYTES + _MAX_TAG_BYTES + 5
+
+
+class Sentence(NamedTuple):
+    """`raw` as on the wire, TAG block and line end included; `body` without them, `$` included; `ended`: by a line end."""
+
+    raw: bytes
+    body: bytes
+    ended: bool
+
+
+class Framer:
+    """Holds the unfinished end of the stream, at most `MAX_PENDING_BYTES`. Counts what lies between sentences."""
+
+    def __init__(self) -> None:
+        self.noise_bytes = 0
+        self._pending = b""
+
+    def feed(self, data: bytes) -> Iterator[Sentence]:
+        """The sentences that are complete now. Run the iterator to its end before the next call."""
+        data = self._pending + data
+        done = 0
+        for found in _SENTENCE.finditer(data):
+            start, end = found.span()
+            body, line_end = found.groups()
+            if start and data[start - 1] == 0x5C and (tag := _TAG.search(data, done, start)):
+                start = tag.start()
+            self.noise_bytes += start - done
+            done = end
+            yield Sentence(data[start:end], body, line_end is not None)
+        rest = _UNFINISHED.search(data, max(done, len(data) - MAX_PENDING_BYTES))
+        assert rest is not None  # the pattern matches the empty end
+        self.noise_bytes += rest.start() - done
+        self._pending = data[rest.start() :]
+
+    def flush(self) -> Sentence | None:
+        """What is pending, taken as it stands because nothing more will come; noise is counted."""
+        found = re.search(_BODY, pending := self._pending)
+        self._pending = b""
+        if found is None:
+            self.noise_bytes += len(pending)
+            return None
+        tag = _TAG.search(pending, 0, found.start())
+        start = tag.start() if tag else found.start()
+        self.noise_bytes += start
+        return Sentence(pending[start:], found[0], found.end() < len(pending))
+
+    @property
+    def pending(self) -> bytes:
+        return self._pending
