@@ -68,6 +68,7 @@ ELEMENTS = (
     Element(18, 2, "axis_y_mg", 8_000, lowest=-8_000),
     Element(19, 2, "axis_z_mg", 8_000, lowest=-8_000),
     Element(21, 1, "gsm_signal", 5),
+    Element(24, 2, "speed_kmh", 350),
     Element(66, 2, "external_voltage_v", 65_535, per_unit=1_000),
     Element(67, 2, "battery_voltage_v", 65_535, per_unit=1_000),
     Element(68, 2, "battery_current_a", 65_535, per_unit=1_000),

@@ -9,9 +9,7 @@ from msgspec import Struct
 
 from gateway.model import Malformed, Position, Scalar
 from gateway.protocols.teltonika.elements import BY_WIDTH, GENERATION_TYPES, Element, variable_value
-
-MAX_TIME_MS = 253_402_300_799_999
-"""The end of the year 9999: no clock says more, and RFC 3339 cannot."""
+from gateway.protocols.values import MAX_TIME_MS
 
 _FIX = struct.Struct(">QBiihHBH")
 _VARIABLE = struct.Struct(">HH")
@@ -129,6 +127,7 @@ def _position(fix: tuple[int, ...], device_id: str, attributes: dict[str, Scalar
     """A position of the record's fixed part.
 
     Without a fix (no satellites, or 0° 0°) the coordinates are those of the last fix, and speed and angle say nothing.
+    A device that sends element 24 means that speed: it comes from the source it is configured for (GNSS, OBD or CAN).
     """
     time_ms, _, lon, lat, altitude_m, angle_deg, satellites, speed_kmh = fix
     if time_ms > MAX_TIME_MS:
@@ -139,6 +138,7 @@ def _position(fix: tuple[int, ...], device_id: str, attributes: dict[str, Scalar
     somewhere = lat != 0 or lon != 0
     valid = somewhere and satellites > 0
     hdop = attributes.pop("hdop", None)
+    speed_kmh = int(attributes.pop("speed_kmh", speed_kmh))
     return Position(
         device_id=device_id,
         time_ms=time_ms,
