@@ -1,0 +1,81 @@
+"""Arrivals and departures: told once, at the time they happened, and not of vehicles that drive past."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.model import Event
+from tests.engine.drive import T0, fix, frame, items, observed, plan, put, run, trip
+
+
+def test_a_stop_is_reached_and_left_once_at_the_time_of_the_crossings() -> None:
+    said = run([*put(plan(1000, 3000)), *items(trip((1000, 200), (3000, 200), (5000, 0)))])
+    assert observed(said) == ["stop.arrived", "stop.departed", "stop.arrived", "stop.departed", "route.completed"]
+    arrived, departed = said[0], said[1]
+    assert arrived.key == "plan/p1/stop/1/visit/1/arrived"
+    assert arrived.time_ms == pytest.approx(T0 + 95_000, abs=3_000)
+    assert arrived.stationary_ms == pytest.approx(T0 + 100_000, abs=8_000)
+    assert departed.time_ms == pytest.approx(T0 + 305_000, abs=3_000)
+    assert (arrived.early_late, arrived.plan_id) == ("on_time", "p1")
+    assert arrived.evidence is not None
+    assert "p_inside" in " ".join(arrived.evidence.reasons)
+
+
+@pytest.mark.parametrize("every_s", [1, 5, 10, 30])
+def test_an_arrival_is_known_soon_after_the_wheels_stop_whatever_the_interval(every_s: float) -> None:
+    said = run([*put(plan(1000, 3000)), *items(trip((1000, 200), (3000, 0), every_s=every_s))])
+    arrived = next(e for e in said if e.type == "stop.arrived")
+    assert arrived.detected_ms - (T0 + 100_000) < 1000 * (20 + 2 * every_s)
+
+
+@pytest.mark.parametrize("every_s", [1, 5, 10, 30])
+def test_driving_past_is_no_arrival(every_s: float) -> None:
+    said = run([*put(plan(1000, 3000)), *items(trip((5000, 0), every_s=every_s))])
+    assert "stop.arrived" not in observed(said)
+
+
+def test_a_short_halt_at_a_light_is_taken_back_or_never_said() -> None:
+    said = run([*put(plan(1000, 3000)), *items(trip((960, 14), (2000, 0), every_s=2))])
+    last: dict[str, Event] = {e.key: e for e in said}
+    assert all(e.status == "withdrawn" for e in last.values() if e.type == "stop.arrived")
+
+
+def test_a_halt_beside_the_zone_is_no_arrival() -> None:
+    said = run([*put(plan(1000)), *items(trip((900, 300), (2000, 0)))])
+    assert "stop.arrived" not in observed(said)
+
+
+def test_one_stray_fix_is_no_departure() -> None:
+    fixes = trip((1000, 300), (3000, 0))
+    stray = fix(205.0, 1400, 300, speed=0.2)
+    said = run([*put(plan(1000, 3000)), *items(sorted([*fixes, stray], key=lambda p: p.time_ms or 0))])
+    assert observed(said).count("stop.departed") == 1
+    assert next(e for e in said if e.type == "stop.departed").time_ms == pytest.approx(T0 + 405_000, abs=3_000)
+
+
+def test_a_skipped_stop_is_missed_and_the_next_out_of_sequence() -> None:
+    said = run([*put(plan(1000, 3000)), *items(trip((3000, 200), (5000, 0)))])
+    assert observed(said) == ["stop.arrived", "stop.missed", "stop.out_of_sequence", "stop.departed", "route.completed"]
+
+
+def test_the_next_plan_closes_the_one_before() -> None:
+    later = plan(1000, plan_id="p2", start_s=600)
+    fixes = [*trip((900, 500), (1000, 300), (2000, 0))]
+    said = run([*put(plan(1000, 3000), later), *items(fixes)])
+    assert [e.plan_id for e in said if e.type == "stop.arrived"] == ["p2"]
+
+
+def test_no_accuracy_and_no_speed_still_tell_an_arrival() -> None:
+    bare = [
+        fix(s, x, accuracy=0)
+        for s, x in [*((t, 10 * t) for t in range(0, 100, 10)), *((t, 1000) for t in range(100, 300, 10))]
+    ]
+    said = run([*put(plan(1000, 3000)), *items(bare)])
+    assert observed(said) == ["stop.arrived"]
+
+
+def test_one_message_with_many_fixes_is_taken_by_their_time() -> None:
+    fixes = trip((1000, 200), (3000, 0))
+    whole = [frame(*reversed(fixes[i : i + 40])) for i in range(0, len(fixes), 40)]
+    said = run([*put(plan(1000, 3000)), *whole])
+    assert [e.key for e in said if e.type == "stop.arrived"] == ["plan/p1/stop/1/visit/1/arrived"]
