@@ -1,6 +1,7 @@
 """The durable log: what was received, what was concluded, and how far each reader is."""
 
 from gateway.journal.intake import Committed, Intake, IntakeOptions
+from gateway.journal.readmission import decode_again
 from gateway.journal.records import (
     Accounting,
     Appended,
@@ -44,4 +45,5 @@ __all__ = [
     "Stored",
     "TrackFix",
     "Watch",
+    "decode_again",
 ]

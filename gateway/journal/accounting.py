@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable
+
+from msgspec.structs import astuple
 
 from gateway.journal.admission import Account
 from gateway.journal.records import Accounting, Counts, DeviceAccount
@@ -21,17 +23,16 @@ ON CONFLICT (device, source) DO UPDATE SET
 _COLUMNS = ("received", "journaled", "duplicate", "quarantined", "state_only", "empty")
 
 
-def add(db: sqlite3.Connection, accounts: Mapping[tuple[int, str], Account]) -> Counts:
+def add(db: sqlite3.Connection, accounts: Iterable[Account]) -> Counts:
     """Books a batch; returns its sum. Part of the caller's transaction."""
-    total = Counts()
+    sum_ = Counts()
     rows = []
-    for (device, source), account in accounts.items():
-        c = account.counts
-        total.add(c)
-        counts = (c.received, c.journaled, c.duplicate, c.quarantined, c.state_only, c.empty)
-        rows.append((device, source, *counts, account.last_heard_ms))
+    for account in accounts:
+        counts = account.counts()
+        sum_.add(counts)
+        rows.append((account.device, account.source, *astuple(counts), account.last_heard_ms))
     db.executemany(_ADD, rows)
-    return total
+    return sum_
 
 
 def total(db: sqlite3.Connection) -> Counts:

@@ -12,42 +12,43 @@ from gateway.model import Command, FrameItem, Item, Login, Malformed, Position, 
 
 Arrival = Received | Refused | Command | Tick
 Record = Position | Login | Status
+Outcome = int | str
+"""An ordinal, STATE_ONLY or dedupe.DUPLICATE; or the reason why a record must be set aside."""
 
-YEAR_1_MS, YEAR_9999_MS = -62_135_596_800_000, 253_402_300_799_999
 STATE_ONLY = -1
+NOBODY = ""
+"""Stands in the accounts for what no known device sent."""
+YEAR_1_MS, YEAR_9999_MS = -62_135_596_800_000, 253_402_300_799_999
 MAX_REASONS = 8
 UNSTORABLE = (UnicodeEncodeError, OverflowError, TypeError, ValueError)
+STUCK_CLOCK = f"more than {dedupe.MAX_ORDINALS} different fixes of one instant: does the device's clock stand still?"
 
 
 class Account(Struct):
-    """What a batch adds to the account of one device and source."""
+    """What a batch adds to the account of a device (a row of the table, 0: nobody) and source."""
 
-    counts: Counts
+    device: int
+    source: str
+    journaled: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    state_only: int = 0
+    empty: int = 0
     last_heard_ms: int | None = None
 
+    def counts(self) -> Counts:
+        received = self.journaled + self.duplicate + self.quarantined + self.state_only
+        return Counts(received, self.journaled, self.duplicate, self.quarantined, self.state_only, self.empty)
 
-class QuarantineRow(Struct, frozen=True):
+
+class SetAside(Struct, frozen=True):
+    """A frame for the quarantine: `records` of it count as quarantined, in the account of `device`."""
+
     received: Received
     device_id: str | None
     reason: str
     records: int
-    account: int
-
-    def columns(self) -> tuple[int, str, str, str | None, str | None, bool, str, int, int, bytes]:
-        r = self.received
-        device_id = r.device_id or self.device_id
-        return (
-            r.received_ms,
-            r.source,
-            r.protocol,
-            _text(device_id),
-            _text(r.topic),
-            r.retained,
-            _text(self.reason) or "",
-            self.records,
-            self.account,
-            r.frame.raw,
-        )
+    device: int
 
 
 class Admission:
@@ -56,49 +57,123 @@ class Admission:
     def __init__(self, seen: dedupe.Seen, device_row: Callable[[str, bool], int]) -> None:
         self.items: list[Item] = []
         self.track: dict[tuple[int, int], list[codec.Fix]] = {}
-        self.quarantine: list[QuarantineRow] = []
-        self.accounts: dict[tuple[int, str], Account] = {}
+        """(device, bucket) → its new fixes."""
+        self.quarantine: list[SetAside] = []
         self._seen = seen
         self._device_row = device_row
+        self._accounts: dict[tuple[str, str], Account] = {}
         self._echoes: dict[tuple[str, str, str, str | None], FrameItem] = {}
 
+    @property
+    def accounts(self) -> list[Account]:
+        return list(self._accounts.values())
+
     def take(self, batch: Sequence[Arrival]) -> None:
+        """Called once, with the whole batch."""
         for arrival in batch:
             if type(arrival) is Received:
-                _Frame(self, arrival).take()
+                self._frame(arrival)
             elif isinstance(arrival, Refused):
                 self._refuse(arrival)
             elif not isinstance(arrival, Received):
                 self.items.append(arrival)
         self.items.extend(self._echoes.values())
 
-    def account(self, device: int, source: str) -> Account:
-        found = self.accounts.get((device, source))
-        if found is None:
-            found = self.accounts[(device, source)] = Account(Counts())
-        return found
+    def _frame(self, received: Received) -> None:
+        kept: list[Record] = []
+        ordinals: list[int] = []
+        reasons: list[str] = []
+        duplicates = 0
+        for message in received.frame.messages:
+            outcome: Outcome
+            if type(message) is Position:
+                outcome = self._position(message, received)
+            elif isinstance(message, Login | Status):
+                outcome = self._state(message, received)
+            elif isinstance(message, Malformed):
+                outcome = message.reason
+            else:
+                continue  # a reply is ours, and no record
+            if isinstance(outcome, str):
+                reasons.append(outcome)
+            elif outcome == dedupe.DUPLICATE:
+                duplicates += 1
+            else:
+                assert not isinstance(message, Reply | Malformed)
+                kept.append(message)
+                ordinals.append(outcome)
+        if kept:
+            self.items.append(_item(received, kept, ordinals, duplicates))
+        elif duplicates:
+            self._echo(received, duplicates)
+        if reasons:
+            self._set_aside(received, reasons, len(reasons))
+        elif not kept and not duplicates:
+            self._account_of(_sender(received), received.source).empty += 1
 
-    def row(self, device_id: str) -> int:
-        return self._device_row(device_id, True)
-
-    def row_if_known(self, device_id: str | None) -> int:
-        return self._device_row(device_id, False) if device_id else 0
-
-    def place(self, device: int, position: Position, received_ms: int) -> int:
-        """Ordinal of a fix that is to be journaled (its row of the track table is noted), or what speaks against it."""
+    def _position(self, position: Position, received: Received) -> Outcome:
+        if received.retained or position.lat_deg is None or position.lon_deg is None:
+            return self._state(position, received)
+        if not position.device_id:
+            return "no device is named, by the message or by its transport"
         time_ms = position.time_ms
-        assert time_ms is not None
-        digest = dedupe.digest_of(position)
-        ordinal = self._seen.place(device, time_ms, digest)
+        if time_ms is None:
+            return "a fix without its time"
+        if not YEAR_1_MS <= time_ms <= YEAR_9999_MS:
+            return f"fix time {time_ms} ms lies outside the years 1 to 9999"
+        if not (-90 <= position.lat_deg <= 90 and -180 <= position.lon_deg <= 180):
+            return f"latitude {position.lat_deg}, longitude {position.lon_deg} is not on the earth"
+        try:
+            digest = dedupe.digest_of(position)
+        except UNSTORABLE as e:
+            return f"cannot be stored: {e}"
+        account = self._heard(position.device_id, received)
+        bucket = time_ms // dedupe.BUCKET_MS
+        ordinal = self._seen.place(account.device, bucket, time_ms, digest)
         if ordinal >= 0:
-            fix = (position, received_ms, ordinal, digest)
-            self.track.setdefault((device, time_ms // dedupe.BUCKET_MS), []).append(fix)
+            account.journaled += 1
+            fix = (position, received.received_ms, ordinal, digest)
+            self.track.setdefault((account.device, bucket), []).append(fix)
+        elif ordinal == dedupe.DUPLICATE:
+            account.duplicate += 1
+        else:
+            return STUCK_CLOCK
         return ordinal
 
-    def echo(self, received: Received, device_id: str, duplicates: int) -> None:
+    def _state(self, message: Record, received: Received) -> Outcome:
+        if not message.device_id:
+            return "no device is named, by the message or by its transport"
+        try:
+            codec.encode(message)
+        except UNSTORABLE as e:
+            return f"cannot be stored: {e}"
+        self._heard(message.device_id, received).state_only += 1
+        return STATE_ONLY
+
+    def _heard(self, device_id: str, received: Received) -> Account:
+        """The account of a device that said something that counts; it becomes a known one."""
+        account = self._accounts.get((device_id, received.source))
+        if account is None:
+            account = Account(self._device_row(device_id, True), received.source)
+            self._accounts[(device_id, received.source)] = account
+        # A retained message is the broker's memory, and no sign of life.
+        heard_ms = account.last_heard_ms
+        if not received.retained and (heard_ms is None or heard_ms < received.received_ms):
+            account.last_heard_ms = received.received_ms
+        return account
+
+    def _account_of(self, device_id: str | None, source: str) -> Account:
+        """The account of a device if it is known, else nobody's: strangers do not fill the tables."""
+        row = self._device_row(device_id, False) if device_id else 0
+        key = (device_id if device_id and row else NOBODY, source)
+        return self._accounts.setdefault(key, Account(row, source))
+
+    def _echo(self, received: Received, duplicates: int) -> None:
         """Duplicates say that the device is alive: one item per batch and device, however many came."""
+        device_id = _sender(received) or NOBODY
         key = (received.source, received.protocol, device_id, received.topic)
-        before = self._echoes.get(key)
+        if before := self._echoes.get(key):
+            duplicates += before.duplicates
         self._echoes[key] = FrameItem(
             source=received.source,
             protocol=received.protocol,
@@ -107,140 +182,42 @@ class Admission:
             raw=b"",
             messages=(),
             ordinals=(),
-            duplicates=duplicates + (before.duplicates if before else 0),
-            topic=_text(received.topic),
+            duplicates=duplicates,
+            topic=storable(received.topic),
         )
 
-    def set_aside(self, received: Received, reasons: Sequence[str], records: int, device_id: str | None) -> None:
-        account_row = self.row_if_known(device_id)
-        account = self.account(account_row, received.source).counts
-        account.received += records
+    def _refuse(self, refused: Refused) -> None:
+        records = sum(not isinstance(m, Reply) for m in refused.received.frame.messages)
+        self._set_aside(refused.received, [refused.reason], max(1, records))
+
+    def _set_aside(self, received: Received, reasons: Sequence[str], records: int) -> None:
+        device_id = _sender(received)
+        account = self._account_of(device_id, received.source)
         account.quarantined += records
         reason = "; ".join(list(dict.fromkeys(reasons))[:MAX_REASONS])
-        self.quarantine.append(QuarantineRow(received, device_id, reason, records, account_row))
-
-    def _refuse(self, refused: Refused) -> None:
-        received = refused.received
-        records = sum(1 for m in received.frame.messages if not isinstance(m, Reply))
-        self.set_aside(received, (refused.reason,), max(1, records), _sender(received))
+        self.quarantine.append(SetAside(received, device_id, reason, records, account.device))
 
 
-def _text(text: str | None) -> str | None:
-    """Text that can be stored, whatever the device called itself: half a surrogate pair is no character."""
+def storable(text: str | None) -> str | None:
+    """Text as UTF-8 can hold it, whatever a device calls itself: half a surrogate pair is no character."""
     return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _sender(received: Received) -> str | None:
     named = (m.device_id for m in received.frame.messages if not isinstance(m, Reply) and m.device_id)
-    return next(named, received.device_id)
+    return received.device_id or next(named, None)
 
 
-class _Frame:
-    """One frame on its way through the books."""
-
-    def __init__(self, books: Admission, received: Received) -> None:
-        self.books = books
-        self.received = received
-        self.kept: list[Record] = []
-        self.ordinals: list[int] = []
-        self.duplicates = 0
-        self.echo_of = ""
-        self.reasons: list[str] = []
-        self.culprit: str | None = None
-
-    def take(self) -> None:
-        received = self.received
-        records = 0
-        for message in received.frame.messages:
-            if type(message) is Reply:
-                continue
-            records += 1
-            if type(message) is Malformed:
-                self._object(message.reason, message.device_id)
-                continue
-            assert not isinstance(message, Reply | Malformed)
-            reason = self._record(message)
-            if reason:
-                self._object(reason, message.device_id)
-        if not records:
-            self.books.account(self.books.row_if_known(received.device_id), received.source).counts.empty += 1
-        if self.reasons:
-            self.books.set_aside(received, self.reasons, len(self.reasons), self.culprit or received.device_id)
-        if self.kept:
-            self.books.items.append(self._item())
-        elif self.duplicates:
-            self.books.echo(received, self.echo_of, self.duplicates)
-
-    def _object(self, reason: str, device_id: str | None) -> None:
-        self.reasons.append(reason)
-        self.culprit = self.culprit or device_id
-
-    def _record(self, message: Record) -> str | None:
-        """Keeps a record, or counts it as a duplicate, or returns why it must be set aside."""
-        if not message.device_id:
-            return "no device is named, by the message or by its transport"
-        try:
-            if type(message) is Position and not self.received.retained and message.lat_deg is not None:
-                return self._position(message)
-            codec.encode(message)
-            row = self.books.row(message.device_id)
-        except UNSTORABLE as e:
-            return f"cannot be stored: {e}"
-        self._keep(message, STATE_ONLY)
-        self._heard(row).state_only += 1
-        return None
-
-    def _position(self, position: Position) -> str | None:
-        if position.lon_deg is None or position.lat_deg is None:
-            return "a latitude without a longitude"
-        if position.time_ms is None:
-            return "a fix without its time"
-        if not YEAR_1_MS <= position.time_ms <= YEAR_9999_MS:
-            return f"fix time {position.time_ms} ms lies outside the years 1 to 9999"
-        if not (-90 <= position.lat_deg <= 90 and -180 <= position.lon_deg <= 180):
-            return f"latitude {position.lat_deg}, longitude {position.lon_deg} is not on the earth"
-        row = self.books.row(position.device_id)
-        ordinal = self.books.place(row, position, self.received.received_ms)
-        if ordinal == dedupe.TOO_MANY:
-            return (
-                f"more than {dedupe.MAX_ORDINALS} different fixes of one instant: does the device's clock stand still?"
-            )
-        counts = self._heard(row)
-        if ordinal == dedupe.DUPLICATE:
-            counts.duplicate += 1
-            self.duplicates += 1
-            self.echo_of = position.device_id
-        else:
-            counts.journaled += 1
-            self._keep(position, ordinal)
-        return None
-
-    def _keep(self, message: Record, ordinal: int) -> None:
-        self.kept.append(message)
-        self.ordinals.append(ordinal)
-
-    def _heard(self, row: int) -> Counts:
-        account = self.books.account(row, self.received.source)
-        account.counts.received += 1
-        # A retained message is the broker's memory, and no sign of life.
-        if not self.received.retained:
-            heard_ms = account.last_heard_ms
-            account.last_heard_ms = (
-                self.received.received_ms if heard_ms is None else max(heard_ms, self.received.received_ms)
-            )
-        return account.counts
-
-    def _item(self) -> FrameItem:
-        received = self.received
-        return FrameItem(
-            source=received.source,
-            protocol=received.protocol,
-            received_ms=received.received_ms,
-            device_id=_text(received.device_id),
-            raw=received.frame.raw,
-            messages=tuple(self.kept),
-            ordinals=tuple(self.ordinals),
-            duplicates=self.duplicates,
-            retained=received.retained,
-            topic=_text(received.topic),
-        )
+def _item(received: Received, messages: list[Record], ordinals: list[int], duplicates: int) -> FrameItem:
+    return FrameItem(
+        source=received.source,
+        protocol=received.protocol,
+        received_ms=received.received_ms,
+        device_id=storable(received.device_id),
+        raw=received.frame.raw,
+        messages=tuple(messages),
+        ordinals=tuple(ordinals),
+        duplicates=duplicates,
+        retained=received.retained,
+        topic=storable(received.topic),
+    )

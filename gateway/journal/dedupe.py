@@ -19,8 +19,8 @@ BUCKET_MS = 600_000
 DIGEST_BYTES = 8
 MAX_ORDINALS = 1_000
 """Different fixes of one device that may share one instant: a clock that stands still must not fill memory."""
-DUPLICATE = -1
-TOO_MANY = -2
+DUPLICATE = -2
+TOO_MANY = -3
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -47,12 +47,12 @@ class Seen:
         self._size = 0
         self._buckets: OrderedDict[tuple[int, int], dict[int, bytes]] = OrderedDict()
 
-    def place(self, device: int, time_ms: int, digest: bytes) -> int:
+    def place(self, device: int, bucket: int, time_ms: int, digest: bytes) -> int:
         """The ordinal of a new fix (0, 1, … among different fixes of its instant), or DUPLICATE, or TOO_MANY.
 
         A fix that was given an ordinal counts as known from then on: see `forget`.
         """
-        key = (device, time_ms // BUCKET_MS)
+        key = (device, bucket)
         times = self._buckets.get(key)
         if times is None:
             times = self._fill(key)

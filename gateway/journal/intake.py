@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -128,8 +128,18 @@ class Intake:
 
     async def drain(self) -> None:
         """Waits until all that was submitted is on the disk."""
-        self._hurry.set()
+        if self.queued_messages:
+            self._hurry.set()
         await self._idle.wait()
+
+    async def readmit(self, ids: Sequence[int], decoded: Sequence[Received]) -> Appended:
+        """Takes frames out of quarantine and in again as they decode now (see `readmission.decode_again`).
+
+        What is still malformed or unknown goes back to it. Raises DiskTrouble, and nothing has changed.
+        """
+        appended = await self._loop.run_in_executor(self._thread, self._write_again, ids, decoded)
+        self._committed.advance(self._journal.last_entry_id)
+        return appended
 
     def _add(self, arrival: Arrival, messages: int, raw_bytes: int) -> Committed:
         batch = self._open
@@ -230,8 +240,7 @@ class Intake:
             self.trouble = None
         self.stats.batches += 1
         self.stats.messages += batch.messages
-        if appended.entry_id is not None:
-            self._committed.advance(appended.entry_id)
+        self._committed.advance(self._journal.last_entry_id)
         if not batch.committed.done():
             batch.committed.set_result(appended.entry_id or 0)
         self._settle(batch)
@@ -265,6 +274,9 @@ class Intake:
         except Exception:
             log.exception("journal: a batch of %d could not be written; trying it in parts", len(batch.arrivals))
             return self._write_apart(batch, now_ms)
+
+    def _write_again(self, ids: Sequence[int], decoded: Sequence[Received]) -> Appended:
+        return self._journal.readmit(ids, self._checked(list(decoded)), self._now_ms())
 
     def _checked(self, arrivals: list[Arrival]) -> list[Arrival]:
         """The same, with frames of unknown devices refused, or the devices registered by a command before them."""

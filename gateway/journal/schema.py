@@ -31,7 +31,7 @@ CREATE INDEX track_of_device ON track (device, bucket);
 CREATE TABLE quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, received_ms INTEGER NOT NULL, source TEXT NOT NULL, protocol TEXT NOT NULL,
     device_id TEXT, topic TEXT, retained INTEGER NOT NULL, reason TEXT NOT NULL, records INTEGER NOT NULL,
-    account INTEGER NOT NULL, raw BLOB NOT NULL
+    device INTEGER NOT NULL, raw BLOB NOT NULL
 );
 
 -- device 0: what no known device sent.

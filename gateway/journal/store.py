@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.journal import accounting, codec, reading, retention, schema, world
-from gateway.journal.admission import Admission, Arrival
+from gateway.journal.admission import Admission, Arrival, SetAside, storable
 from gateway.journal.connections import OwnerLock, Readers, disk_trouble, free_bytes
 from gateway.journal.dedupe import Seen
 from gateway.journal.readers import Cursors
@@ -108,7 +108,7 @@ class Journal:
                 books = Admission(self._seen, self._device_row)
                 books.take(batch)
                 entry_id = self._write_entry(db, books, now_ms) if books.items else None
-                _write_quarantine(db, books)
+                _write_quarantine(db, books.quarantine)
                 counts = accounting.add(db, books.accounts)
             self._seen.trim()
             self._totals.add(counts)
@@ -353,11 +353,16 @@ class Journal:
         self._last_seq = reading.state(db, "last_seq")
 
 
-def _write_quarantine(db: sqlite3.Connection, books: Admission) -> None:
+def _write_quarantine(db: sqlite3.Connection, set_aside: Sequence[SetAside]) -> None:
+    rows = []
+    for each in set_aside:
+        r = each.received
+        names = (r.source, r.protocol, storable(each.device_id), storable(r.topic))
+        rows.append((r.received_ms, *names, r.retained, storable(each.reason), each.records, each.device, r.frame.raw))
     db.executemany(
-        "INSERT INTO quarantine (received_ms, source, protocol, device_id, topic, retained, reason, records, account, raw)"
+        "INSERT INTO quarantine (received_ms, source, protocol, device_id, topic, retained, reason, records, device, raw)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [row.columns() for row in books.quarantine],
+        rows,
     )
 
 
@@ -365,14 +370,14 @@ def _take_out(db: sqlite3.Connection, ids: Sequence[int]) -> Counts:
     """Removes frames from quarantine and from the account: they are received anew in the same transaction."""
     taken = Counts()
     for row_id in ids:
-        row = db.execute("SELECT account, source, records FROM quarantine WHERE id = ?", (row_id,)).fetchone()
+        row = db.execute("SELECT device, source, records FROM quarantine WHERE id = ?", (row_id,)).fetchone()
         if row is None:
             continue
-        account, source, records = row
+        device, source, records = row
         db.execute("DELETE FROM quarantine WHERE id = ?", (row_id,))
         db.execute(
             "UPDATE accounts SET received = received - ?, quarantined = quarantined - ? WHERE device = ? AND source = ?",
-            (records, records, account, source),
+            (records, records, device, source),
         )
         taken.add(Counts(received=-records, quarantined=-records))
     return taken
