@@ -11,6 +11,7 @@ Inside, places are metres east and north of the middle of the city.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from importlib import resources
 from typing import Any
@@ -76,7 +77,7 @@ def to_geo(x_m: float, y_m: float) -> tuple[float, float]:
 
 
 def length_m(points: tuple[Place, ...]) -> float:
-    return sum(math.dist(a, b) for a, b in zip(points, points[1:], strict=False))
+    return sum(math.dist(a, b) for a, b in itertools.pairwise(points))
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -11,13 +12,14 @@ from msgspec import Struct
 
 from firmware_sim.city import City, Place
 
-PACE = 0.80
+PACE = 0.92
 """Average speed between crossings as a share of the limit; with the waits below it makes the timetable of a tour."""
-LIGHT_S = 11.0
-TURN_S = 3.5
+LIGHT_S = 9.0
+TURN_S = 2.5
 SIDEWAYS_MPS2 = 2.2
 """What load and passengers bear in a bend."""
 CREEP_MPS = 2.2
+STOP_LINE_M = 9.0
 
 
 class Search(Struct, frozen=True):
@@ -127,61 +129,45 @@ class Route(Struct, kw_only=True):
 
 def route(city: City, arcs: Sequence[int], start_m: float, end_m: float) -> Route:
     """The line over these arcs, from `start_m` into the first to `end_m` into the last."""
-    points: list[Place] = []
-    at_m: list[float] = []
+    line: list[Place] = [city.arcs[arcs[0]].points[0]]
     limits: list[tuple[float, float]] = []
     lights: list[Light] = []
     arc_at_m: list[float] = []
-    base_m = -start_m
-    total_m = sum(city.arcs[a].length_m for a in arcs[:-1]) - start_m + end_m
+    reached_m = -start_m
     for n, index in enumerate(arcs):
         arc = city.arcs[index]
-        arc_at_m.append(base_m)
+        line += arc.points[1:]
+        arc_at_m.append(reached_m)
         if not limits or limits[-1][1] != arc.limit_mps:
-            limits.append((max(0.0, base_m), arc.limit_mps))
-        along_m = 0.0
-        for a, b in zip(arc.points, arc.points[1:], strict=False):
-            step_m = math.dist(a, b)
-            _add(points, at_m, a, b, base_m + along_m, step_m, total_m)
-            along_m += step_m
-        base_m += arc.length_m
-        if n + 1 < len(arcs) and arc.end in city.signals and base_m > 12.0:
+            limits.append((max(0.0, reached_m), arc.limit_mps))
+        reached_m += arc.length_m
+        if n + 1 < len(arcs) and arc.end in city.signals and reached_m > STOP_LINE_M + 3.0:
             (x1, y1), (x2, y2) = arc.points[-2:]
-            lights.append(Light(base_m - 9.0, arc.end, math.degrees(math.atan2(x2 - x1, y2 - y1)) % 180.0))
-    _close(points, at_m, city.arcs[arcs[-1]].points, total_m)
+            axis_deg = math.degrees(math.atan2(x2 - x1, y2 - y1)) % 180.0
+            lights.append(Light(reached_m - STOP_LINE_M, arc.end, axis_deg))
+    length_m = reached_m - city.arcs[arcs[-1]].length_m + end_m
+    points, at_m = _cut(line, start_m, start_m + length_m)
+    bends = _bends(points, at_m)
     return Route(
-        points=points, at_m=at_m, limits=limits, bends=_bends(points, at_m), lights=lights, arcs=list(arcs), arc_at_m=arc_at_m
+        points=points, at_m=at_m, limits=limits, bends=bends, lights=lights, arcs=list(arcs), arc_at_m=arc_at_m
     )
 
 
-def _add(
-    points: list[Place], at_m: list[float], a: Place, b: Place, a_at_m: float, step_m: float, total_m: float
-) -> None:
-    """Add the piece's first point, or where the route begins within it."""
-    if a_at_m >= total_m - 0.05 or a_at_m + step_m <= 0.05:
-        return
-    if a_at_m < 0:
-        share = -a_at_m / step_m
-        a, a_at_m = (a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])), 0.0
-    if not at_m or a_at_m - at_m[-1] > 0.05:
-        points.append(a)
-        at_m.append(a_at_m)
-
-
-def _close(points: list[Place], at_m: list[float], last: Sequence[Place], total_m: float) -> None:
-    """Add where the route ends, on its last arc."""
-    left_m = total_m - at_m[-1]
-    x, y = points[-1]
-    ahead = min(range(1, len(last)), key=lambda i: _off_m((x, y), last[i - 1], last[i]))
-    bx, by = last[ahead]
-    span_m = math.dist((x, y), (bx, by)) or 1.0
-    points.append((x + (bx - x) * left_m / span_m, y + (by - y) * left_m / span_m))
-    at_m.append(total_m)
-
-
-def _off_m(p: Place, a: Place, b: Place) -> float:
-    """How much longer the way from a to b becomes when it leads over p; nothing when p lies on it, b excluded."""
-    return math.dist(a, p) + math.dist(p, b) - math.dist(a, b) + (1.0 if math.dist(p, b) < 0.01 else 0.0)
+def _cut(line: Sequence[Place], from_m: float, to_m: float) -> tuple[list[Place], list[float]]:
+    """The part of a line between two distances: its points, and how far along the part each one lies."""
+    points: list[Place] = []
+    at_m: list[float] = []
+    a_m = 0.0
+    for a, b in itertools.pairwise(line):
+        step_m = math.dist(a, b)
+        low_m, high_m = max(a_m, from_m), min(a_m + step_m, to_m)
+        if high_m - low_m > 0.01:
+            for m in (low_m, high_m) if not points else (high_m,):
+                share = (m - a_m) / step_m
+                points.append((a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])))
+                at_m.append(m - from_m)
+        a_m += step_m
+    return points, at_m
 
 
 def _bends(points: Sequence[Place], at_m: Sequence[float]) -> list[tuple[float, float]]:

@@ -28,19 +28,23 @@ def streets_of(land: Ground, dice: random.Random) -> list[Street]:
     spacing = Spacing()
     for s in streets:
         spacing.add(s.line)
-    field = Directions(land)
+    field = Directions()
     no_go = unary_union([land.water().buffer(32), *(s.line.buffer(45) for s in streets if s.kind == "motorway")])
     for park in land.parks.values():
         no_go = no_go.union(park.buffer(8))
     names = Names(dice)
     for kind, apart, tries, longest_m in (
-        ("tertiary", lambda x, y: 330.0, 2_500, 2_600.0),
+        ("tertiary", _wide_apart_m, 2_500, 2_600.0),
         ("residential", _apart_m, 16_000, 1_300.0),
     ):
         growth = Growth(field, spacing, land.town.difference(no_go), dice)
         for line in growth.grow(apart, tries, longest_m):
             streets.append(Street(line=line, kind=kind, name=names.street(kind), oneway=_oneway(line, kind, dice)))
     return streets
+
+
+def _wide_apart_m(*_place_m: float) -> float:
+    return 330.0
 
 
 def _apart_m(x: float, y: float) -> float:
@@ -74,12 +78,21 @@ def draw() -> dict[str, Any]:
 
 def _streets(edges: list[Edge]) -> Iterable[dict[str, Any]]:
     for e in edges:
-        properties: dict[str, Any] = {"kind": "street", "class": e.kind, "name": e.name, "limit_kmh": LIMITS_KMH[e.kind]}
+        properties: dict[str, Any] = {
+            "kind": "street",
+            "class": e.kind,
+            "name": e.name,
+            "limit_kmh": LIMITS_KMH[e.kind],
+        }
         if e.oneway:
             properties["oneway"] = True
         if e.bridge:
             properties["bridge"] = True
-        yield {"type": "Feature", "properties": properties, "geometry": {"type": "LineString", "coordinates": _ring(e.line.coords)}}
+        yield {
+            "type": "Feature",
+            "properties": properties,
+            "geometry": {"type": "LineString", "coordinates": _ring(e.line.coords)},
+        }
 
 
 def _place(x: float, y: float) -> list[float]:

@@ -102,7 +102,9 @@ def ground() -> Ground:
     middle = spline(RIVER, 30)
     river = unary_union(
         [
-            Point(c).buffer(36 + 46 * max(0.0, min(1.0, (1500 - c[0]) / 4000)) + 62 * math.exp(-(((c[0] + 90) / 330) ** 2)))
+            Point(c).buffer(
+                36 + 46 * max(0.0, min(1.0, (1500 - c[0]) / 4000)) + 62 * math.exp(-(((c[0] + 90) / 330) ** 2))
+            )
             for c in (middle.interpolate(s).coords[0] for s in np.arange(0, middle.length, 12))
         ]
     )
@@ -132,7 +134,7 @@ def ground() -> Ground:
 
 
 def _districts() -> dict[str, Polygon]:
-    boxes = {
+    return {
         "Old Town": blob(0, 330, 430, 300, 0, 0.05),
         "The Isle": blob(-95, -22, 290, 90, 18, 0.0),
         "Southbank": blob(-100, -560, 650, 330, 0, 0.06),
@@ -144,7 +146,6 @@ def _districts() -> dict[str, Polygon]:
         "Kingsmead": blob(300, -1500, 620, 420, 0, 0.06),
         "Mill Works": blob(2150, -1450, 420, 500, 0, 0.05),
     }
-    return boxes
 
 
 def ring(radii: Line) -> LineString:
@@ -158,10 +159,45 @@ def big_streets() -> list[Street]:
     avenues: dict[str, Line] = {
         "North Avenue": [(-40, 640), (-90, 1150), (-60, 1790), (60, 2320), (330, 3300), (150, 4600), (600, 8000)],
         "Castle Street": [(-40, 640), (-60, 330), (-75, 60), (-60, -160), (-20, -420), (10, -820)],
-        "South Avenue": [(10, -820), (-60, -1300), (20, -1780), (80, -2200), (-150, -3200), (200, -4800), (-200, -8000)],
-        "University Avenue": [(570, 560), (1000, 800), (1500, 880), (2150, 1330), (2700, 1480), (3900, 2350), (5600, 2700), (9500, 4600)],
-        "East Avenue": [(890, -80), (1350, -250), (1900, -330), (2560, -330), (3150, -420), (4600, -250), (6800, -700), (11000, -500)],
-        "Mill Road": [(600, -640), (880, -760), (1500, -900), (1870, -1010), (2500, -1330), (2900, -1500), (4100, -2300), (6100, -2700)],
+        "South Avenue": [
+            (10, -820),
+            (-60, -1300),
+            (20, -1780),
+            (80, -2200),
+            (-150, -3200),
+            (200, -4800),
+            (-200, -8000),
+        ],
+        "University Avenue": [
+            (570, 560),
+            (1000, 800),
+            (1500, 880),
+            (2150, 1330),
+            (2700, 1480),
+            (3900, 2350),
+            (5600, 2700),
+            (9500, 4600),
+        ],
+        "East Avenue": [
+            (890, -80),
+            (1350, -250),
+            (1900, -330),
+            (2560, -330),
+            (3150, -420),
+            (4600, -250),
+            (6800, -700),
+            (11000, -500),
+        ],
+        "Mill Road": [
+            (600, -640),
+            (880, -760),
+            (1500, -900),
+            (1870, -1010),
+            (2500, -1330),
+            (2900, -1500),
+            (4100, -2300),
+            (6100, -2700),
+        ],
         "Harbour Avenue": [(-610, -610), (-1050, -900), (-1560, -1180), (-1980, -1410)],
         "West Avenue": [(-1000, 20), (-1330, 480), (-1640, 620), (-2080, 700)],
         "Cliff Road": [(-610, 610), (-1050, 1020), (-1560, 1250), (-1900, 1520)],
@@ -194,7 +230,11 @@ def quays(land: Ground) -> list[Street]:
     found: list[Street] = []
     for name, lines, area in (
         ("Quay", shore, within),
-        ("Sea Wall", sea_front, within.intersection(Polygon([(-3200, -2200), (-1200, -2200), (-1200, 1300), (-3200, 1300)]))),
+        (
+            "Sea Wall",
+            sea_front,
+            within.intersection(Polygon([(-3200, -2200), (-1200, -2200), (-1200, 1300), (-3200, 1300)])),
+        ),
     ):
         parts = lines.difference(land.water().buffer(20)).intersection(area)
         for part in sorted(getattr(parts, "geoms", [parts]), key=lambda g: -g.length):
@@ -206,7 +246,7 @@ def quays(land: Ground) -> list[Street]:
 class Directions:
     """The field that side streets follow: a mixture of grids, rings round the old town, and the river's banks."""
 
-    def __init__(self, land: Ground) -> None:
+    def __init__(self) -> None:
         self.grids = [  # x, y, turn_deg, reach_m
             (-1750, -1400, -8, 620), (-1500, 950, 24, 520), (150, 1650, -6, 640), (1350, 900, 38, 480),
             (2350, -250, 3, 620), (300, -1450, 12, 560), (2150, -1450, -24, 480), (-750, -1650, 32, 480), (-150, -560, 4, 360),

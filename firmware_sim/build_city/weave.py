@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter, defaultdict
@@ -94,7 +95,7 @@ def cross(streets: list[Street], land: Ground) -> list[Edge]:
     water = land.water()
     edges: dict[tuple[Node, Node], Edge] = {}
     for s, line, cut in zip(streets, lines, cuts, strict=True):
-        for a, b in zip(cut, cut[1:], strict=False):
+        for a, b in itertools.pairwise(cut):
             start, end = place[line.interpolate(a).coords[0]], place[line.interpolate(b).coords[0]]
             if start == end and b - a < 4 * MERGE_M:
                 continue
@@ -162,7 +163,12 @@ def signals(edges: list[Edge], dice: random.Random) -> list[Node]:
     found: list[Node] = []
     for n, r in sorted(ranks.items()):
         r.sort(reverse=True)
-        big = len(r) >= 3 and r[0] < 4 and r[0] >= 2 and (r[2] >= 2 or (r[2] == 1 and dice.random() < 0.5) or dice.random() < 0.1)
+        big = (
+            len(r) >= 3
+            and r[0] < 4
+            and r[0] >= 2
+            and (r[2] >= 2 or (r[2] == 1 and dice.random() < 0.5) or dice.random() < 0.1)
+        )
         if big and all(math.dist(n, m) > 110 for m in found):
             found.append(n)
     return found
