@@ -309,6 +309,11 @@ class Reader:
     def buffered_bytes(self) -> int:
         return len(self._buffer) - self._at
 
+    @property
+    def publish_is_next(self) -> bool:
+        """Whether what `next` reads, or waits for, is a PUBLISH."""
+        return self.buffered_bytes > 0 and self._buffer[self._at] & 0xF0 == _PUBLISH
+
     def next(self) -> Packet | Fault | None:
         """The next whole packet, or None when more bytes are needed. After a fault there is nothing but that fault."""
         if self._fault is not None:
