@@ -189,7 +189,8 @@ async def test_a_poisonous_message_goes_to_quarantine_and_is_acknowledged(option
     assert (source.stats.frames, source.stats.malformed, source.stats.reconnects) == (4, 2, 0)
 
 
-async def test_retained_messages_are_state_and_come_once(options: MqttClientOptions) -> None:
+async def test_retained_messages_are_state_and_come_once(shared_broker: Mosquitto) -> None:
+    options = options_for(shared_broker, client_id="retained", protocol="5")
     await publish(options.port, [b"5,5"], topic="fleet/parked/pair", retain=True)
     intake = FakeIntake()
     for time_connected in (1, 2):
@@ -211,7 +212,7 @@ async def test_qos_0_is_taken_too(options: MqttClientOptions) -> None:
 async def test_a_full_intake_stops_the_taking(shared_broker: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_client, "TAKEN_AT_ONCE", 10)
     intake = FakeIntake(hold=True, limit=5)
-    chosen = options_for(shared_broker, client_id="window", window=20)
+    chosen = options_for(shared_broker, client_id="window", window=20, protocol="5")
     async with running(MqttClientSource(chosen, intake)) as source:
         await publish(shared_broker.port, numbered(0, 300))
         await asyncio.sleep(0.3)
@@ -224,9 +225,9 @@ async def test_a_full_intake_stops_the_taking(shared_broker: Mosquitto, monkeypa
     assert intake.most_waiting <= 14
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(("tls", "protocol"), [(False, "5"), (True, "3.1.1")])
 async def test_a_backlog_waits_at_the_broker_and_not_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tls: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tls: bool, protocol: str
 ) -> None:
     """Mosquitto sends the whole backlog after the first acknowledgement; QoS 0 has no window at all."""
     longest = 0
@@ -243,7 +244,8 @@ async def test_a_backlog_waits_at_the_broker_and_not_in_memory(
     with Mosquitto(tmp_path, tls=certificates) as broker:
         ca_file = f"{certificates}/ca.pem" if tls else None
         intake = FakeIntake(limit=20)
-        async with running(MqttClientSource(options_for(broker, tls=tls, ca_file=ca_file), intake)) as source:
+        chosen = options_for(broker, tls=tls, ca_file=ca_file, protocol=protocol)
+        async with running(MqttClientSource(chosen, intake)) as source:
             await publish(broker.port, numbered(0, 10), ca_file=ca_file)
             await until(lambda: source.stats.acknowledged == 10)
             intake.hold = True
