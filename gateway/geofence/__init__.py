@@ -1,7 +1,8 @@
 """Zones: shapes, index, membership, crossings."""
 
 from gateway.geofence.crossings import Crossing
+from gateway.geofence.geojson import fences_document, read_fences
 from gateway.geofence.membership import Hysteresis, p_inside
 from gateway.geofence.zones import Located, Zones, stop_zone
 
-__all__ = ["Crossing", "Hysteresis", "Located", "Zones", "p_inside", "stop_zone"]
+__all__ = ["Crossing", "Hysteresis", "Located", "Zones", "fences_document", "p_inside", "read_fences", "stop_zone"]

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import shapely
 from shapely.geometry import Polygon
+from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from gateway.geo import M_PER_DEG_LAT, m_per_deg_lon
@@ -90,6 +91,9 @@ def beside(lon_deg: float, reference_deg: float) -> float:
     return lon_deg - 360.0 * round((lon_deg - reference_deg) / 360.0)
 
 
-def area_m2(polygon: Polygon) -> float:
-    """Good to a percent for a city, and to tell a zone from a slip of the pen."""
-    return float(polygon.area) * M_PER_DEG_LAT * m_per_deg_lon(polygon.representative_point().y)
+def area_m2(shape: BaseGeometry) -> float:
+    """Of an area in degrees: good to a percent for a city, and to tell a zone from a slip of the pen."""
+    if shape.area == 0.0:
+        return 0.0
+    _, south, _, north = shape.bounds
+    return float(shape.area) * M_PER_DEG_LAT * m_per_deg_lon((south + north) / 2)
