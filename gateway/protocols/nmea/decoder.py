@@ -8,11 +8,11 @@ from gateway.model import Frame, Malformed, Position
 from gateway.protocols.base import Context
 from gateway.protocols.nmea.clock import Clock
 from gateway.protocols.nmea.epoch import Assembler, Epoch
-from gateway.protocols.nmea.fix import Verdict, is_about_position
+from gateway.protocols.nmea.fix import Fix, is_about_position
 from gateway.protocols.nmea.framing import Framer, Sentence
 from gateway.protocols.nmea.grammar import BadSentenceError
 from gateway.protocols.nmea.options import NmeaOptions
-from gateway.protocols.nmea.sentences import address_of, is_read, read
+from gateway.protocols.nmea.sentences import address_of, read, reader_of
 
 _HEX = "0123456789ABCDEF"
 _CHECKSUMS = {(a + b).encode(): int(a + b, 16) for a in _HEX + _HEX[10:].lower() for b in _HEX + _HEX[10:].lower()}
@@ -131,18 +131,18 @@ class NmeaDecoder:
         return Frame(raw=epoch.raw, messages=messages)
 
     def _position(self, epoch: Epoch) -> Position:
-        fix = Verdict(epoch, self._options.uere_m)
+        fix = Fix(epoch, self._options.uere_m)
         time_ms, marks = self._date(epoch, fix.valid)
-        speed, course = fix.motion if fix.valid else (None, None)
+        speed_mps, course_deg = fix.motion()
         return Position(
             device_id=self._device_id,
             time_ms=time_ms,
             lat_deg=fix.place.lat_deg if fix.place else None,
             lon_deg=fix.place.lon_deg if fix.place else None,
-            altitude_m=fix.height.altitude_m if fix.height and fix.valid else None,
-            speed_mps=speed,
-            course_deg=course,
-            fix=fix.fix,
+            altitude_m=fix.altitude_m(),
+            speed_mps=speed_mps,
+            course_deg=course_deg,
+            fix=fix.kind,
             valid=fix.valid,
             satellites=fix.satellites,
             hdop=fix.hdop,
@@ -174,7 +174,7 @@ def _is_meant(sentence: Sentence) -> bool:
     """Whether it was to be a sentence. Makers put binary data after `$PASHR,` and the like: cut ones count as noise."""
     if not _LOOKS_MEANT.match(sentence.body):
         return False
-    return sentence.ended or is_read(address_of(sentence.body[1:]))
+    return sentence.ended or reader_of(address_of(sentence.body[1:])) is not None
 
 
 def _is_whole(pending: bytes) -> bool:

@@ -126,6 +126,6 @@ class NmeaEncoder:
         for kind in options.sentences:
             if kind == "GSA" and fix.valid and fix.fix not in ("2d", "3d"):
                 continue  # it must name a dimension
-            sentence = pynmea2.NMEASentence(options.talker, kind, _SENTENCES[kind](fix))
+            sentence = pynmea2.TalkerSentence(options.talker, kind, _SENTENCES[kind](fix))
             lines.append(sentence.render(checksum=options.write_checksum, newline=True))
         return "".join(lines).encode("ascii")

@@ -69,20 +69,15 @@ class Epoch:
 
     def _stands_at(self, said: Statement) -> bool:
         """Some receivers and multiplexers put the next second on the GLL of a position already stated."""
-        return said.lat_deg is not None and any(
-            s.role == "fix"
-            and s.lat_deg is not None
-            and s.lon_deg is not None
-            and said.lon_deg is not None
-            and abs(s.lat_deg - said.lat_deg) <= rounding_deg(s, said)
-            and abs(s.lon_deg - said.lon_deg) <= rounding_deg(s, said)
-            for s in self.statements
-        )
+        return any(other.role == "fix" and same_place(said, other) for other in self.statements)
 
 
-def rounding_deg(one: Statement, other: Statement) -> float:
-    """How far two statements of one position may differ, given their decimals of a minute."""
-    return float(10.0 ** -min(one.decimals, other.decimals) / 60)
+def same_place(one: Statement, other: Statement) -> bool:
+    """Whether two statements differ by no more than their rounding, given their decimals of a minute."""
+    if one.lat_deg is None or one.lon_deg is None or other.lat_deg is None or other.lon_deg is None:
+        return False
+    slack_deg = 10.0 ** -min(one.decimals, other.decimals) / 60
+    return bool(abs(one.lat_deg - other.lat_deg) <= slack_deg and abs(one.lon_deg - other.lon_deg) <= slack_deg)
 
 
 class Habits:
@@ -90,37 +85,41 @@ class Habits:
 
     def __init__(self) -> None:
         self.expected = 0
+        """How many sentences complete an epoch; 0 while that is not known."""
         self.per_address: dict[bytes, int] = {}
         self.opens_with = b""
         self.period_ms = DEFAULT_PERIOD_MS
         self._epochs = 0
-        self._seen: dict[bytes, tuple[int, int]] = {}
+        self._last_met: dict[bytes, int] = {}
 
     def learn(self, epoch: Epoch, last_tod_ms: int | None) -> None:
+        """Take in a closed epoch."""
         self._epochs += 1
         if last_tod_ms is not None and epoch.tod_ms is not None:
-            step = time_apart_ms(last_tod_ms, epoch.tod_ms)
-            if 0 < step <= MAX_PERIOD_MS:
-                self.period_ms = step
+            step_ms = time_apart_ms(last_tod_ms, epoch.tod_ms)
+            if 0 < step_ms <= MAX_PERIOD_MS:
+                self.period_ms = step_ms
         if self._epochs == 1:
             return  # we came into the middle of it
         for address, count in epoch.counts.items():
-            if count >= self._seen.get(address, (0, 0))[0]:
-                self._seen[address] = (count, self._epochs)
+            if count >= self.per_address.get(address, 0):
+                self.per_address[address] = count
+                self._last_met[address] = self._epochs
         self.opens_with = next(iter(epoch.counts))
         self._settle()
 
     def missed(self, address: bytes) -> None:
         """It spoke once more than expected, after the epoch was closed."""
-        self._seen[address] = (self._seen.get(address, (0, 0))[0] + 1, self._epochs)
+        self.per_address[address] = self.per_address.get(address, 0) + 1
+        self._last_met[address] = self._epochs
         self._settle()
 
     def _settle(self) -> None:
-        oldest = self._epochs - MEMORY_EPOCHS
-        self._seen = {address: seen for address, seen in self._seen.items() if seen[1] > oldest}
-        self.per_address = {address: count for address, (count, _) in self._seen.items()}
-        learnt = self._epochs >= MIN_LEARNT_EPOCHS
-        self.expected = sum(self.per_address.values()) if learnt else 0
+        if self._epochs % MEMORY_EPOCHS == 0:
+            oldest = self._epochs - MEMORY_EPOCHS
+            self._last_met = {address: met for address, met in self._last_met.items() if met > oldest}
+            self.per_address = {address: self.per_address[address] for address in self._last_met}
+        self.expected = sum(self.per_address.values()) if self._epochs >= MIN_LEARNT_EPOCHS else 0
 
     @property
     def silence_ms(self) -> int:

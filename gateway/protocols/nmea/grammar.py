@@ -39,10 +39,10 @@ class Grammar:
     def __init__(self, prefix: str, minimum: int, *fields: tuple[str, bytes]) -> None:
         self.name, self.minimum, self.fields = prefix, minimum, fields
         head = rb",".join(rb"(%s)" % pattern for _, pattern in fields[:minimum])
-        tail = b""
+        tail = rb"(?:,[^*]*)?"
         for _, pattern in reversed(fields[minimum:]):
             tail = rb"(?:,(%s)%s)?" % (pattern, tail)
-        self._match = re.compile(head + tail + rb"(?:,[^*]*)?").fullmatch
+        self._match = re.compile(head + tail).fullmatch
 
     def split(self, data: bytes) -> tuple[bytes, ...]:
         """The known fields, empty where they are missing. Raises BadSentenceError."""
