@@ -55,11 +55,8 @@ class Readers:
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """One state of the journal for all queries within; keep it short, the write-ahead log grows meanwhile."""
         db: sqlite3.Connection | None = getattr(self._own, "db", None)
-        if db is None:
+        if db is None or self._closed:
             db = self._own.db = self._open()
-        if db.in_transaction:  # nested: the outer one decides what is seen
-            yield db
-            return
         db.execute("BEGIN")
         try:
             yield db

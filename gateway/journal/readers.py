@@ -31,7 +31,7 @@ class Reader(Struct):
         position = self.cursor.position if self.cursor else 0
         if self.unit == "entry":
             return position
-        return max(0, entry_of(position) - 1)  # an entry may be half read
+        return max(0, entry_of(position + 1) - 1)  # the entry of what comes next may be half read
 
 
 class Cursors:

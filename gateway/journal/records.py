@@ -25,13 +25,13 @@ class JournalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention_days: float = 30.0
     """Entries, fixes and events older than this go."""
     max_size_mb: float = 10_000.0
-    """The oldest entries go, whatever their age, once the journal holds more than this."""
+    """The oldest entries go, whatever their age, once the journal (its quarantine aside) holds more than this."""
     backlog_max_days: float = 7.0
     """What a reader has not read outlives the two limits above until it is this old; then the reader gets a gap."""
     backlog_max_mb: float = 10_000.0
     """… or until the journal holds this much beyond `max_size_mb`."""
     quarantine_max_mb: float = 500.0
-    """Raw bytes kept in quarantine; the oldest go first."""
+    """What the quarantine may hold; the oldest goes first."""
     min_free_mb: float = 200.0
     """Intake stops when the file system has less than this left, so that retention can still run."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from gateway.journal import world
+from gateway.journal import reading, world
 from gateway.journal.readers import Cursors
 from gateway.journal.records import MB, JournalOptions, Retained
 from gateway.model import seq_of
@@ -31,18 +31,18 @@ def step(
     db: sqlite3.Connection, options: JournalOptions, cursors: Cursors, engine_needs_after: int, now_ms: int
 ) -> Retained:
     """One bounded step, in the caller's transaction. The engine needs what follows `engine_needs_after`."""
-    over_bytes = size_bytes(db) - options.max_size_mb * MB
+    over_bytes = size_bytes(db) - reading.state(db, "quarantine_bytes") - options.max_size_mb * MB
     aged = _last_before(db, now_ms - options.retention_days * DAY_MS)
-    wanted = max(aged, _oldest(db) + STEP_ENTRIES if over_bytes > 0 else 0)
+    wanted = max(aged, _share(db, engine_needs_after, over_bytes)) if over_bytes > 0 else aged
     wanted = min(wanted, engine_needs_after)
     gaps = _cut_backlogs(db, options, cursors, wanted, over_bytes, now_ms)
-    upto = min([wanted, *(needs for _, needs, _ in cursors.needs())])
-    upto, more = _share(db, upto)
+    allowed = min([wanted, *(needs_after for _, needs_after, _ in cursors.needs())])
+    upto = _share(db, allowed, STEP_BYTES)
     entries, events = _remove(db, upto)
     if entries:
         world.prune(db, upto, int(now_ms - options.retention_days * DAY_MS))
     quarantined = _quarantine(db, options, now_ms)
-    more = more or quarantined >= STEP_QUARANTINED or bool(entries and over_bytes > 0)
+    more = (bool(entries) and (upto < allowed or over_bytes > STEP_BYTES)) or quarantined >= STEP_QUARANTINED
     return Retained(entries, quarantined, events, tuple(gaps), more)
 
 
@@ -56,13 +56,15 @@ def _cut_backlogs(
 ) -> list[str]:
     """Moves the readers that hold back more than they may; returns their names."""
     gaps: list[str] = []
+    oldest = db.execute("SELECT coalesce(min(id), 0) FROM entries").fetchone()[0]
     for name, needs_after, max_days in cursors.needs():
         days = options.backlog_max_days if max_days is None else max_days
         allowed = _last_before(db, now_ms - days * DAY_MS)
         if over_bytes > options.backlog_max_mb * MB:
             allowed = max(allowed, wanted)
-        if needs_after < min(wanted, allowed):
-            cursors.skip(name, min(wanted, allowed))
+        cut = min(wanted, allowed)
+        if needs_after < cut and oldest <= cut:
+            cursors.skip(name, cut)
             gaps.append(name)
     return gaps
 
@@ -85,22 +87,17 @@ def _last_before(db: sqlite3.Connection, time_ms: float) -> int:
     return int(low)
 
 
-def _oldest(db: sqlite3.Connection) -> int:
-    return int(db.execute("SELECT coalesce(min(id), 0) FROM entries").fetchone()[0]) - 1
-
-
-def _share(db: sqlite3.Connection, upto: int) -> tuple[int, bool]:
-    """As much of the entries up to `upto` as one step may remove, and whether that leaves some."""
-    size, last = 0, 0
+def _share(db: sqlite3.Connection, upto: int, size_bytes: float) -> int:
+    """The last of the oldest entries, none beyond `upto`, that make so many bytes; 0 if there is none."""
+    last, size = 0, 0
     rows = db.execute(
         "SELECT id, length(body) FROM entries WHERE id <= ? ORDER BY id LIMIT ?", (upto, STEP_ENTRIES)
     ).fetchall()
     for entry_id, length in rows:
-        size += length
-        last = entry_id
-        if size > STEP_BYTES:
+        last, size = entry_id, size + length
+        if size >= size_bytes:
             break
-    return last, bool(rows) and last < upto
+    return last
 
 
 def _remove(db: sqlite3.Connection, upto: int) -> tuple[int, int]:
@@ -116,26 +113,23 @@ def _remove(db: sqlite3.Connection, upto: int) -> tuple[int, int]:
 
 
 def _quarantine(db: sqlite3.Connection, options: JournalOptions, now_ms: int) -> int:
-    """The oldest frames in quarantine, beyond its age or its size."""
-    aged = "DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received_ms < ? ORDER BY id LIMIT ?)"
-    before_ms = int(now_ms - options.retention_days * DAY_MS)
-    removed = db.execute(aged, (before_ms, STEP_QUARANTINED)).rowcount
-    over = db.execute("SELECT coalesce(sum(length(raw)), 0) FROM quarantine").fetchone()[0] - (
-        options.quarantine_max_mb * MB
-    )
-    if over > 0 and not removed:
-        last = 0
-        rows = db.execute("SELECT id, length(raw) FROM quarantine ORDER BY id LIMIT ?", (STEP_QUARANTINED,)).fetchall()
-        for row_id, length in rows:
-            last, over = row_id, over - length
-            if over <= 0:
-                break
-        removed = db.execute("DELETE FROM quarantine WHERE id <= ?", (last,)).rowcount
-    return removed
+    """Removes the oldest frames in quarantine, those beyond its age or its size."""
+    over_bytes = reading.state(db, "quarantine_bytes") - options.quarantine_max_mb * MB
+    before_ms = now_ms - options.retention_days * DAY_MS
+    last = 0
+    rows = db.execute(
+        "SELECT id, received_ms, length(raw) + 256 FROM quarantine ORDER BY id LIMIT ?", (STEP_QUARANTINED,)
+    ).fetchall()
+    for row_id, received_ms, size in rows:
+        if over_bytes <= 0 and received_ms >= before_ms:
+            break
+        last, over_bytes = row_id, over_bytes - size
+    return db.execute("DELETE FROM quarantine WHERE id <= ?", (last,)).rowcount
 
 
 def shrink(db: sqlite3.Connection, slack_bytes: int) -> None:
     """Gives free pages beyond the slack back to the file system, some at a time, outside a transaction."""
     free, size = (int(db.execute(f"PRAGMA {p}").fetchone()[0]) for p in ("freelist_count", "page_size"))
     if free * size > slack_bytes:
-        db.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+        # It steps once per page, as a script does and `execute` does not.
+        db.executescript(f"PRAGMA incremental_vacuum({STEP_PAGES})")

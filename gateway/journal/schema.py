@@ -34,6 +34,15 @@ CREATE TABLE quarantine (
     device INTEGER NOT NULL, raw BLOB NOT NULL
 );
 
+-- How much the quarantine holds, so that nobody has to count: bytes as they came, and 256 for each row.
+INSERT INTO state VALUES ('quarantine_bytes', 0);
+CREATE TRIGGER quarantine_grows AFTER INSERT ON quarantine BEGIN
+    UPDATE state SET value = value + length(new.raw) + 256 WHERE name = 'quarantine_bytes';
+END;
+CREATE TRIGGER quarantine_shrinks AFTER DELETE ON quarantine BEGIN
+    UPDATE state SET value = value - length(old.raw) - 256 WHERE name = 'quarantine_bytes';
+END;
+
 -- device 0: what no known device sent.
 CREATE TABLE accounts (
     device INTEGER NOT NULL, source TEXT NOT NULL, received INTEGER NOT NULL, journaled INTEGER NOT NULL,
