@@ -144,7 +144,7 @@ class _Output:
     def frames(self, frames: Iterable[Frame], row: int | None = None) -> None:
         for frame in frames:
             for message in frame.messages:
-                document = _document(message, frame.raw)
+                document = message_document(message, frame.raw)
                 if row is not None:
                     document["row"] = row
                 self._file.write(self._encoder.encode(document) + b"\n")
@@ -153,7 +153,8 @@ class _Output:
         self._file.flush()
 
 
-def _document(message: Message, raw: bytes) -> dict[str, Any]:
+def message_document(message: Message, raw: bytes) -> dict[str, Any]:
+    """A message as this command prints it; `raw` is its frame, shown where it could not be read."""
     if isinstance(message, Position):
         return {"type": "position", **msgspec.to_builtins(position_document(message))}
     if isinstance(message, Login):

@@ -68,13 +68,14 @@ def _position(reported: dict[str, Any], device_id: str) -> Position:
     valid = where is not None and satellites != 0
     sent_kmh = values.number(reported.get("sp"), "sp")
     speed_kmh = values.not_negative(values.number(attributes.pop("speed_kmh", sent_kmh), "speed"))
+    altitude_m = values.number(reported.get("alt"), "alt")
     hdop = attributes.pop("hdop", None)
     return Position(
         device_id=device_id,
         time_ms=time_ms,
         lat_deg=where[0] if where else None,
         lon_deg=where[1] if where else None,
-        altitude_m=values.number(reported.get("alt"), "alt") if where else None,
+        altitude_m=None if where is None or altitude_m is None else float(altitude_m),
         speed_mps=speed_kmh / 3.6 if valid and speed_kmh is not None else None,
         course_deg=values.course_deg(values.number(reported.get("ang"), "ang")) if valid else None,
         fix="gnss" if valid else "none",

@@ -65,6 +65,7 @@ class Decoder:
         self.noise_bytes = 0
         self._buffer = bytearray()
         self._needed_bytes = 0
+        self._searched_bytes = 0
         self._bound_id = context.device_id
         self._device_id = context.device_id
         self._fallback_id = context.client_id
@@ -80,9 +81,8 @@ class Decoder:
         return []
 
     def end(self, now_ms: int) -> list[Frame]:  # noqa: ARG002
-        frames = self._take(final=True)
-        self._device_id = self._bound_id
-        return frames
+        """What is open is cut off. The login stays: a decoder serves one connection, whoever feeds it in pieces."""
+        return self._take(final=True)
 
     def _take(self, *, final: bool) -> list[Frame]:
         frames: list[Frame] = []
@@ -100,6 +100,7 @@ class Decoder:
             at = piece.end
         del self._buffer[:at]
         self._needed_bytes = max(0, self._needed_bytes - at)
+        self._searched_bytes = max(0, self._searched_bytes - at)
         return frames
 
     def _next(self, at: int, final: bool) -> _Piece | None:
@@ -138,9 +139,9 @@ class Decoder:
     def _garbage(self, at: int, final: bool) -> _Piece | None:
         """Bytes that begin nothing, up to the next start, the end, or the limit."""
         limit = at + MAX_PACKET_BYTES
-        start = _START.search(self._buffer, at + 1, limit + _LOOK_BYTES)
-        if start is None and not final and self._short_of(limit + _LOOK_BYTES):
-            self._needed_bytes = len(self._buffer) + 1
+        start = _START.search(self._buffer, max(at + 1, self._searched_bytes), limit + _LOOK_BYTES)
+        if start is None and not final and len(self._buffer) < limit + _LOOK_BYTES:
+            self._searched_bytes = len(self._buffer) - _LOOK_BYTES + 1
             return None
         end = min(limit, start.start() if start else len(self._buffer))
         return _Piece(at, end, "neither a login nor a packet")
