@@ -3,6 +3,8 @@
 Passwords are kept as scrypt hashes (RFC 7914). One verification is meant to be slow, so it runs on threads of its own,
 and a password that was once right is remembered by a keyed digest: a fleet that returns after a cut of the network
 must not wait for thousands of them a second time.
+
+python -m gateway.sources.mqtt_access      asks for a password and prints its hash
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import getpass
 import hashlib
 import hmac
+import os
 import secrets
 import ssl
 from collections import OrderedDict
@@ -24,11 +28,13 @@ from msgspec import Struct
 
 from gateway.problems import BadInput, Problem
 from gateway.sources.mqtt_options import Credential, EndpointOptions, TlsOptions
-from gateway.sources.mqtt_wire import Reason
+from gateway.sources.mqtt_packets import Reason
 
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**14, 8, 1
 MAX_SCRYPT_BYTES = 64 * 1024 * 1024
-VERIFYING_THREADS = 2
+VERIFYING_THREADS = max(1, (os.cpu_count() or 2) // 2)
+"""Half of the machine at most: strangers who guess passwords must not stop the journal."""
+
 MAX_VERIFYING = 5_000
 """Passwords that may wait for their verification; a client beyond them is told that the server is busy."""
 
@@ -137,7 +143,9 @@ class Gatekeeper:
             try:
                 return _parse_hash(credential.password_hash)
             except ValueError as error:
-                return Problem(f"{here}.password_hash", str(error), "make it with hash_password")
+                return Problem(
+                    f"{here}.password_hash", str(error), "make it with `python -m gateway.sources.mqtt_access`"
+                )
         name = credential.password_env or ""
         if not environment.get(name):
             return Problem(f"{here}.password_env", f"the environment has no {name!r}", "set it before the start")
@@ -245,3 +253,7 @@ class ConnectRate:
         if len(self._left) > MAX_PEERS:
             self._left.popitem(last=False)
         return allowed
+
+
+if __name__ == "__main__":
+    print(hash_password(getpass.getpass()))

@@ -19,8 +19,7 @@ from msgspec import Struct
 from gateway.sources import mqtt_wire as wire
 from gateway.sources.mqtt_access import Identity, common_name
 from gateway.sources.mqtt_hub import LINGER_S, Hub
-from gateway.sources.mqtt_session import MAX_SUBSCRIPTIONS, Session
-from gateway.sources.mqtt_wire import (
+from gateway.sources.mqtt_packets import (
     Announced,
     Connect,
     Disconnect,
@@ -29,11 +28,12 @@ from gateway.sources.mqtt_wire import (
     PingReq,
     PubAck,
     Publish,
-    Reader,
     Reason,
     Subscribe,
     Unsubscribe,
 )
+from gateway.sources.mqtt_session import MAX_SUBSCRIPTIONS, Session
+from gateway.sources.mqtt_wire import Reader
 
 MAX_CLIENT_ID_CHARS = 128
 COMMANDS_IN_FLIGHT = 16
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
 
     def _work(self) -> None:
         """Handle what was read, until that is used up, or the client has to wait, or it is over."""
-        while self._state in {_State.NEW, _State.OPEN}:
+        while self._state is _State.OPEN or self._state is _State.NEW:
             if self._reader.publish_is_next and self._must_wait():
                 break
             packet = self._reader.next()

@@ -38,7 +38,8 @@ from gateway.sources.mqtt_options import (
     option_problems,
     split_address,
 )
-from gateway.sources.topics import Router, TopicRoute
+from gateway.sources.topics import Router, TopicRoute, route_problems
+from gateway.times import parse_rfc3339
 
 if TYPE_CHECKING:
     from gateway.journal import Intake
@@ -60,6 +61,25 @@ TICK_S = 0.25
 CHECKS_EVERY_S = 1.0
 SPARE_DESCRIPTORS = 256
 """Open files of the rest of the gateway."""
+
+
+def problems(
+    options: EndpointOptions, where: str = "sources.endpoint", environment: Mapping[str, str] = os.environ
+) -> list[Problem]:
+    """Everything that is wrong with a configured endpoint, before it listens; `where` is its table's name."""
+    found = option_problems(options, where) + route_problems(options.routes, f"{where}.routes", knows_client_id=True)
+    if not options.routes:
+        found.append(Problem(f"{where}.routes", "no topic is routed", "add a route with filter and protocol"))
+    try:
+        Gatekeeper(options, where, environment)
+    except BadInput as error:
+        found += error.problems
+    try:
+        if options.tls is not None:
+            tls_context(options.tls, f"{where}.tls")
+    except BadInput as error:
+        found += error.problems
+    return found
 
 
 def _wall_ms() -> int:
@@ -87,20 +107,23 @@ class MqttEndpoint:
         self,
         options: EndpointOptions,
         intake: Intake,
-        router: Router | None = None,
         now_ms: Callable[[], int] = _wall_ms,
         *,
         where: str = "sources.endpoint",
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        if problems := option_problems(options, where):
-            raise BadInput(problems)
+        if found := problems(options, where, environment):
+            raise BadInput(found)
         self._options = options
         self._where = where
         self._tls = None if options.tls is None else tls_context(options.tls, f"{where}.tls")
-        if router is None:
-            limit = options.max_packet_bytes
-            router = Router(options.routes, where=f"{where}.routes", knows_client_id=True, max_payload_bytes=limit)
+        router = Router(
+            options.routes,
+            where=f"{where}.routes",
+            knows_client_id=True,
+            max_payload_bytes=options.max_packet_bytes,
+            reference_ms=None if options.reference_time is None else parse_rfc3339(options.reference_time),
+        )
         self._hub = Hub(options, intake, router, Gatekeeper(options, where, environment), now_ms)
         self._servers: list[asyncio.Server] = []
         self._ticking: asyncio.Task[None] | None = None
@@ -131,6 +154,7 @@ class MqttEndpoint:
                 what = f"cannot listen on {address}: {error.strerror or error}"
                 fix = "stop what listens there (often mosquitto), or choose another port"
                 raise BadInput([Problem(f"{self._where}.listen", what, fix)]) from error
+            log.info("%s listens on %s%s", self._options.name, address, "" if self._tls is None else " with TLS")
         self.stats.connected = 1
         self._ticking = loop.create_task(self._tick())
 

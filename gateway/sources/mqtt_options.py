@@ -10,12 +10,13 @@ from msgspec import Struct
 from gateway.problems import Problem
 from gateway.sources.stats import SourceStats
 from gateway.sources.topics import TopicRoute
+from gateway.times import parse_rfc3339
 
 PLACEHOLDERS = ("{client_id}", "{device_id}", "{username}")
 
 
 class Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may connect. Exactly one of `password_hash` (made by `gateway.sources.mqtt_access.hash_password`) and
+    """Who may connect. Exactly one of `password_hash` (`python -m gateway.sources.mqtt_access`) and
     `password_env` (the name of an environment variable that holds the password) is given.
 
     `device_id` binds the credential: whatever it publishes is that device's, and what names another is quarantined.
@@ -46,6 +47,8 @@ class EndpointOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `command_topics`: what a device may subscribe to, with {client_id}, {device_id} (the credential's, else the client
     id) and {username} filled in; the subscription must be spelt exactly so.
 
+    `reference_time` (RFC 3339): for recordings played into the endpoint, dates what the messages leave open.
+
     `receive_maximum`: QoS 1 messages that a client may have unacknowledged (announced to MQTT 5, which is closed when it
     sends more). `max_pending_messages`: messages of one connection, of either QoS, that wait for the disk before its
     reading stops; more than `receive_maximum`, so that only a client that breaks its word is closed.
@@ -63,6 +66,7 @@ class EndpointOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     credentials: tuple[Credential, ...] = ()
     credentials_file: str | None = None
     command_topics: tuple[str, ...] = ("{client_id}/commands",)
+    reference_time: str | None = None
 
     max_packet_bytes: int = 64 * 1024
     receive_maximum: int = 256
@@ -143,6 +147,7 @@ def option_problems(options: EndpointOptions, where: str) -> list[Problem]:
         *_access_problems(options, where),
         *_limit_problems(options, where),
         *_command_problems(options.command_topics, f"{where}.command_topics"),
+        *_time_problems(options.reference_time, f"{where}.reference_time"),
     ]
 
 
@@ -206,3 +211,12 @@ def _command_problems(templates: Sequence[str], where: str) -> list[Problem]:
             fix = f"write it with {', '.join(PLACEHOLDERS)}, as in {{client_id}}/commands"
             problems.append(Problem(f"{where}[{index}]", what, fix))
     return problems
+
+
+def _time_problems(text: str | None, where: str) -> list[Problem]:
+    try:
+        if text is not None:
+            parse_rfc3339(text)
+    except ValueError as error:
+        return [Problem(where, str(error), "write it as 2026-11-22T10:00:00Z")]
+    return []

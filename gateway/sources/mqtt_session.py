@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from gateway.sources.mqtt_options import EndpointOptions, EndpointStats
-from gateway.sources.mqtt_wire import Publish
+from gateway.sources.mqtt_packets import Publish
 from gateway.sources.topics import matches
 
 MAX_SUBSCRIPTIONS = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from gateway.sources.mqtt_wire import Connect, Disconnect, PubAck, Publish, Subscribe, Unsubscribe
+from gateway.sources.mqtt_packets import Connect, Disconnect, PubAck, Publish, Subscribe, Unsubscribe
 
 
 def variable(value: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.model import Malformed, Received
 from gateway.sources.mqtt_endpoint import EndpointOptions, MqttEndpoint, TopicRoute
-from gateway.sources.mqtt_wire import Publish
+from gateway.sources.mqtt_packets import Publish
 from tests.sources import mqtt_bytes as client_bytes
 
 ROUTES = (

@@ -10,7 +10,7 @@ import pytest
 from gateway.model import Position
 from gateway.problems import BadInput
 from gateway.sources.mqtt_endpoint import Credential, EndpointOptions, MqttEndpoint, TlsOptions, hash_password
-from gateway.sources.mqtt_wire import Disconnect, PubAck, Publish, Subscribe, Unsubscribe, Will
+from gateway.sources.mqtt_packets import Disconnect, PubAck, Publish, Subscribe, Unsubscribe, Will
 from tests.sources import mqtt_bytes as client_bytes
 from tests.sources.mqtt_harness import (
     CONNACK,
@@ -18,6 +18,7 @@ from tests.sources.mqtt_harness import (
     PINGRESP,
     PUBACK,
     PUBLISH,
+    ROUTES,
     SUBACK,
     UNSUBACK,
     FakeIntake,
@@ -586,6 +587,8 @@ BAD = {
     "credentials_file": {"credentials_file": "/does/not/exist.toml"},
     "tls.cert": {"anonymous": True, "tls": TlsOptions(cert="/no/cert.pem", key="/no/key.pem")},
     "max_pending_messages": {"anonymous": True, "max_pending_messages": 256},
+    "reference_time": {"anonymous": True, "reference_time": "yesterday"},
+    "routes": {"anonymous": True},
     "command_topics[0]": {"anonymous": True, "command_topics": ("commands/#",)},
     "routes[0].protocol": {"anonymous": True, "routes": [{"filter": "a", "protocol": "nonsense"}]},
 }
@@ -604,7 +607,9 @@ async def test_bad_options_are_refused_with_key_and_fix(key: str) -> None:
 
 async def test_a_port_that_is_taken_is_said_with_its_key() -> None:
     async with serving(FakeIntake()) as endpoint:
-        other = MqttEndpoint(EndpointOptions(listen=f"127.0.0.1:{endpoint.port}", anonymous=True), FakeIntake())
+        other = MqttEndpoint(
+            EndpointOptions(listen=f"127.0.0.1:{endpoint.port}", anonymous=True, routes=ROUTES), FakeIntake()
+        )
         with pytest.raises(BadInput, match=r"sources\.endpoint\.listen: cannot listen"):
             await other.start()
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sources import mqtt_wire as wire
-from gateway.sources.mqtt_wire import (
+from gateway.sources.mqtt_packets import (
     Announced,
     Connect,
     Disconnect,
@@ -19,12 +19,12 @@ from gateway.sources.mqtt_wire import (
     PingReq,
     PubAck,
     Publish,
-    Reader,
     Reason,
     Subscribe,
     Unsubscribe,
     Will,
 )
+from gateway.sources.mqtt_wire import Reader
 from tests.sources import mqtt_bytes as client
 
 LIMIT = 4096
