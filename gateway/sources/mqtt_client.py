@@ -233,15 +233,15 @@ class MqttClientSource:
         """One connection, until it is lost: then MqttError or OSError."""
         context = await asyncio.to_thread(_tls_context, self.options) if self.options.tls else None
         try:
-            async with self._client(context) as client:
+            async with self._client(context) as client, asyncio.TaskGroup() as tasks:
+                # Taking starts first: a backlog may arrive ahead of the answer to the subscription, and fill the inbox.
+                pending: _Pending = asyncio.Queue()
+                tasks.create_task(self._take(client, pending), name=f"{self.options.name}-take")
+                tasks.create_task(self._acknowledge(client, pending), name=f"{self.options.name}-acknowledge")
+                if self.router.spans_payloads:
+                    tasks.create_task(self._idle(), name=f"{self.options.name}-idle")
                 await self._subscribe(client)
                 self._found()
-                pending: _Pending = asyncio.Queue()
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._take(client, pending), name=f"{self.options.name}-take")
-                    tasks.create_task(self._acknowledge(client, pending), name=f"{self.options.name}-acknowledge")
-                    if self.router.spans_payloads:
-                        tasks.create_task(self._idle(), name=f"{self.options.name}-idle")
         finally:
             self.stats.connected = 0
 

@@ -12,15 +12,17 @@ from gateway.protocols.base import Codec, Context
 
 class PairOptions(Struct, frozen=True, forbid_unknown_fields=True):
     scale: float = 1.0
+    timed: bool = False
 
 
 class PairDecoder:
-    """`lat,lon` or `device,lat,lon`; `crash` raises, as no decoder may; blanks are no message at all."""
+    """`lat,lon` or `device,lat,lon`, fixed on receipt, or (`timed`) at the second that lon says; `crash` raises, as no decoder may; blanks are no message at all."""
 
     def __init__(self, context: Context, options: PairOptions) -> None:
         self.noise_bytes = 0
         self.context = context
         self.scale = options.scale
+        self.timed = options.timed
 
     def feed(self, data: bytes, received_ms: int) -> list[Frame]:
         if data == b"crash":
@@ -30,8 +32,9 @@ class PairDecoder:
         try:
             *device, lat, lon = data.decode().split(",")
             device_id = device[0] if device else self.context.device_id
+            time_ms = 1_700_000_000_000 + int(float(lon) * 1000) if self.timed else received_ms
             position = Position(
-                device_id=device_id or "", time_ms=received_ms, lat_deg=float(lat) * self.scale, lon_deg=float(lon)
+                device_id=device_id or "", time_ms=time_ms, lat_deg=float(lat) * self.scale, lon_deg=float(lon)
             )
         except ValueError:
             return [Frame(raw=data, messages=(Malformed(reason="no pair of numbers"),))]

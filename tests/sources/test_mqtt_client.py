@@ -78,7 +78,10 @@ def raw(intake: FakeIntake) -> list[bytes]:
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_what_is_published_while_the_client_is_away_arrives(shared_broker: Mosquitto, protocol: str) -> None:
+async def test_what_is_published_while_the_client_is_away_arrives(
+    shared_broker: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_client, "INBOX_LONG", 50)  # the backlog fills it ahead of the subscription's answer
     chosen = options_for(shared_broker, client_id=f"away-{protocol}", protocol=protocol)
     async with running(MqttClientSource(chosen, FakeIntake())):
         pass
