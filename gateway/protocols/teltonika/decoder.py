@@ -203,9 +203,10 @@ class Decoder:
             yield Reply(data=_LENGTH.pack(body[1]), after_commit=True)
 
 
-def _texts(body: bytes, device_id: str | None) -> Iterator[Status]:
+def _texts(body: bytes, device_id: str | None) -> list[Status]:
     """The texts of a packet of codec 12, 13, 14 or 15. Raises ValueError or struct.error where it does not fit."""
     stamp_bytes, imei_bytes = _TEXT_CODECS[body[0]]
+    found: list[Status] = []
     at = 2
     for _ in range(body[1]):
         kind, length = _TEXT_HEAD.unpack_from(body, at)
@@ -217,14 +218,16 @@ def _texts(body: bytes, device_id: str | None) -> Iterator[Status]:
         if not named:
             raise ValueError("a text before a login: nothing says which device sends it")
         seconds = int(_LENGTH.unpack_from(body, start)[0]) if stamp_bytes else None
-        yield Status(
+        status = Status(
             device_id=named,
             kind="text",
             time_ms=None if seconds is None else seconds * 1000,
             attributes=_text_attributes(kind, body[start + stamp_bytes + imei_bytes : at]),
         )
+        found.append(status)
     if at != len(body) - 1:
         raise ValueError(f"{len(body) - 1 - at} bytes follow its last text")
+    return found
 
 
 def _text_attributes(kind: int, data: bytes) -> dict[str, Scalar]:
