@@ -108,7 +108,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._state is _State.OVER:
             return
-        self._heard_s = self._loop.time()
+        if self._state is not _State.NEW:  # a CONNECT that comes byte by byte must come in time all the same
+            self._heard_s = self._loop.time()
         self._stats.received_bytes += len(data)
         self._reader.feed(data)
         if self._reading:
@@ -218,7 +219,6 @@ class Connection(asyncio.Protocol):
     async def _check(self, username: str, password: bytes) -> None:
         answer = await self._hub.gatekeeper.verify(username, password)
         if self._state is _State.CHECKING:
-            self._heard_s = self._loop.time()
             self._admit(answer)
             self._work()
 
@@ -233,6 +233,7 @@ class Connection(asyncio.Protocol):
         key = (answer.owner, self._client_id)
         self._session, present = hub.sessions.open(key, device_id, connect.clean, self, self._loop.time())
         self._state = _State.OPEN
+        self._heard_s = self._loop.time()
         announced = Announced(
             receive_maximum=self._options.receive_maximum,
             maximum_packet_bytes=self._options.max_packet_bytes,

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.model import Malformed, Received
 from gateway.sources.mqtt_endpoint import EndpointOptions, MqttEndpoint, TopicRoute
 from gateway.sources.mqtt_packets import Publish
+from tests.sources import fake_intake
 from tests.sources import mqtt_bytes as client_bytes
 
 ROUTES = (
@@ -21,50 +22,17 @@ ROUTES = (
 CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0, 0xE0
 
 
-class FakeIntake:
-    """Commits at once, or when the test says so (`hold`)."""
-
-    def __init__(self, *, hold: bool = False) -> None:
-        self.hold = hold
-        self.received: list[Received] = []
-        self.full = False
-        self.limit = 1 << 30
-        self._room = asyncio.Event()
-        self._batch: asyncio.Future[int] | None = None
-        self.waiting = 0
-
-    def submit(self, received: Received) -> asyncio.Future[int]:
-        loop = asyncio.get_running_loop()
-        if self._batch is None:
-            self._batch = loop.create_future()
-            if not self.hold:
-                loop.call_soon(self.commit)
-        self.received.append(received)
-        self.waiting += 1
-        self.full = self.full or self.waiting >= self.limit
-        return self._batch
-
-    def commit(self) -> None:
-        batch, self._batch = self._batch, None
-        self.waiting = 0
-        if batch is not None:
-            batch.set_result(1)
-
-    def make_room(self) -> None:
-        self.full = False
-        self._room.set()
-
-    async def room(self) -> None:
-        while self.full:
-            self._room.clear()
-            await self._room.wait()
+class FakeIntake(fake_intake.FakeIntake):
+    @property
+    def received(self) -> list[Received]:
+        return self.submitted
 
     @property
     def payloads(self) -> list[bytes]:
-        return [received.frame.raw for received in self.received]
+        return [received.frame.raw for received in self.submitted]
 
     def reasons(self) -> list[str]:
-        messages = [message for received in self.received for message in received.frame.messages]
+        messages = [message for received in self.submitted for message in received.frame.messages]
         return [message.reason for message in messages if isinstance(message, Malformed)]
 
 
@@ -146,9 +114,3 @@ class RawClient:
 
     def abort(self) -> None:
         self.writer.transport.abort()
-
-
-async def until(condition: Any, seconds: float = 8.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

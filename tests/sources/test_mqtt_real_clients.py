@@ -19,7 +19,8 @@ from gateway.journal import Intake, IntakeOptions, Journal, JournalOptions, Regi
 from gateway.sources.mqtt_endpoint import Credential, MqttEndpoint, TlsOptions, hash_password
 from gateway.sources.mqtt_options import EndpointOptions
 from tests.servers import program
-from tests.sources.mqtt_harness import ROUTES, FakeIntake, RawClient, serving, until
+from tests.sources.fake_intake import until
+from tests.sources.mqtt_harness import ROUTES, FakeIntake, RawClient, serving
 
 both = pytest.mark.parametrize("version", ["311", "5"])
 T0 = 1_790_000_000_000
@@ -169,7 +170,7 @@ async def test_paho_sees_the_takeover() -> None:
         try:
             await until(lambda: endpoint.stats.sessions == 1)
             await RawClient.connected(endpoint, "twice", 5)
-            await until(lambda: reasons)
+            await until(lambda: bool(reasons))
             assert reasons[0] == 0x8E
         finally:
             client.loop_stop()
