@@ -1,23 +1,27 @@
 """How far is a point from a zone's lines, and are they round it: for one pair in Python, for thousands in numpy.
 
 Each line is cut into runs of about √n edges with a box each, so that a border of 10,000 points costs about 200 tests and
-not 10,000. Both ways of computing give the same bits, alone or in any batch (sums, products, quotients and the same
-`math` functions only): events, and their ids, follow from these numbers.
+not 10,000. Both ways of computing give the same bits, alone or in any batch (sums, products, quotients, roots and the
+same `math` functions only): events, and their ids, follow from these numbers.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from math import inf, isqrt
+from math import inf, isqrt, radians, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from gateway.geo import distance_m
+from gateway.geo import M_PER_DEG_LAT, distance_m
 from gateway.geofence.grid import Bools, Box, Floats, Ints, spread
 from gateway.geofence.outline import Line
 
+PLANE = (2_000.0 / M_PER_DEG_LAT) ** 2
+"""Square degrees at the equator. So near, and nearer by the cosine of latitude, the earth is a plane with the scale of the
+latitude halfway: 4e-9 of the distance wrong at most. Farther off the great circle is measured."""
+HALF_RADIAN = radians(0.5)
 SHORT_RUN = 16
 """Edges; a shorter run costs more to look at than its edges."""
 
@@ -31,11 +35,12 @@ class Lines(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """From where the lines are looked at: a point, its cosine of latitude, and how far (degrees) is near."""
+    """From where the lines are looked at: a point, its latitude's cosine and tangent, and how far (degrees) is near."""
 
     lat: float
     lon: float
     cos_lat: float
+    tan_lat: float
     near_lat: float
     near_lon: float
 
@@ -46,6 +51,7 @@ class SeenMany(NamedTuple):
     lat: Floats
     lon: Floats
     cos_lat: Floats
+    tan_lat: Floats
     near_lat: Floats
     near_lon: Floats
 
@@ -91,7 +97,7 @@ class Boundaries:
 
         "Near" is a box: the distance is right wherever it is not larger than what the box was made for.
         """
-        lat, lon, _, near_lat, near_lon = seen
+        lat, lon, near_lat, near_lon = seen.lat, seen.lon, seen.near_lat, seen.near_lon
         best = (inf, 0.0, 0.0)
         inside = False
         for run in range(lines.first, lines.first + lines.runs):
@@ -106,8 +112,17 @@ class Boundaries:
             elif lon < self._west[run]:
                 # All of it lies east: a ray to the east crosses it oddly often if its ends are on either side.
                 inside ^= (self._lat[first] > lat) != (self._lat[last] > lat)
+        return self._metres(best, seen), inside
+
+    def _metres(self, best: tuple[float, float, float], seen: Seen) -> float:
         square, north, east = best
-        return (inf if square == inf else distance_m(lat, lon, lat + north, lon + east / seen.cos_lat)), inside
+        if square <= PLANE * seen.cos_lat * seen.cos_lat:
+            half = north * HALF_RADIAN
+            east *= 1.0 - half * (seen.tan_lat + half / 2)
+            return sqrt(north * north + east * east) * M_PER_DEG_LAT
+        if square == inf:
+            return inf
+        return distance_m(seen.lat, seen.lon, seen.lat + north, seen.lon + east / seen.cos_lat)
 
     def _nearest_edge(
         self, first: int, last: int, seen: Seen, best: tuple[float, float, float]
@@ -163,16 +178,27 @@ class Boundaries:
         crossed = ((ay > 0.0) != (by > 0.0)) & ((ax * dy > ay * dx) == (dy > 0.0))
         crossings += np.bincount(pair[crossed], minlength=len(crossings))
 
-        starts = np.flatnonzero(np.diff(pair, prepend=-1))
-        least = np.repeat(np.minimum.reduceat(square, starts), np.diff(starts, append=len(pair)))
-        ties = np.flatnonzero(square == least)
-        best = np.zeros(len(distance), np.int64)
+        new = np.empty(len(pair), np.bool_)
+        new[0] = True
+        np.not_equal(pair[1:], pair[:-1], out=new[1:])
+        starts = new.nonzero()[0]
+        least = np.minimum.reduceat(square, starts)
+        ties = (square == least[new.cumsum() - 1]).nonzero()[0]
+        best = np.empty(len(distance), np.int64)
         best[pair[ties]] = ties  # of several the last, as in `nearest`
         owner = pair[starts]
         best = best[owner]
-        from_lat, from_lon = lat[best], lon[best]
-        ends = (from_lat, from_lon, from_lat + cy[best], from_lon + cx[best] / scale[best])
-        distance[owner] = np.fromiter(map(distance_m, *(each.tolist() for each in ends)), float, len(owner))
+        distance[owner] = self._metres_many(least, cy[best], cx[best], SeenMany(*(each[owner] for each in seen)))
+
+    def _metres_many(self, square: Floats, north: Floats, east: Floats, seen: SeenMany) -> Floats:
+        half = north * HALF_RADIAN
+        in_plane = east * (1.0 - half * (seen.tan_lat + half / 2))
+        distance = np.sqrt(north * north + in_plane * in_plane) * M_PER_DEG_LAT
+        far = (square > PLANE * seen.cos_lat * seen.cos_lat).nonzero()[0]
+        lat, lon = seen.lat[far], seen.lon[far]
+        ends = (lat, lon, lat + north[far], lon + east[far] / seen.cos_lat[far])
+        distance[far] = list(map(distance_m, *(each.tolist() for each in ends)))
+        return distance
 
     def edges_meeting(self, lines: Lines, box: Box) -> Floats:
         """The edges of those runs that a box touches: rows of (lon, lat) of the start and (lon, lat) of the end."""

@@ -66,7 +66,7 @@ class Grid:
 
     def __init__(self) -> None:
         self._levels = [_Level(level) for level in LEVELS]
-        self._used: list[_Level] = []
+        self._use_levels()
         self._cells: dict[int, array[int]] = {}
 
     def put(self, handle: int, box: Box) -> None:
@@ -74,7 +74,8 @@ class Grid:
         level.members.add(handle)
         for key in level.cells(box):
             self._cells.setdefault(key, array("i")).append(handle)
-        self._used = [each for each in self._levels if each.members]
+        if len(level.members) == 1:
+            self._use_levels()
 
     def remove(self, handle: int, box: Box) -> None:
         level = self._level_of(box)
@@ -84,7 +85,16 @@ class Grid:
             cell.remove(handle)
             if not cell:
                 del self._cells[key]
-        self._used = [each for each in self._levels if each.members]
+        if not level.members:
+            self._use_levels()
+
+    def _use_levels(self) -> None:
+        """The levels that hold anything, and for numpy a column of each of their figures."""
+        self._used = [level for level in self._levels if level.members]
+        self._size = np.array([[level.size_deg] for level in self._used])
+        self._rows = np.array([[level.rows] for level in self._used])
+        self._columns = np.array([[level.columns] for level in self._used])
+        self._keys = np.array([level.key for level in self._used])
 
     def _level_of(self, box: Box) -> _Level:
         extent = max(box.north - box.south, box.east - box.west)
@@ -108,23 +118,22 @@ class Grid:
         """The same for many boxes: pairs (index of the box, handle), unsorted, some of them more than once."""
         if not self._used:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        column = [np.array([[getattr(each, name)] for each in self._used]) for name in ("size_deg", "rows", "columns")]
-        size, rows, columns = column
-        first_row = np.clip(np.floor((south + 90.0) / size), 0, rows - 1).astype(np.int64)
-        last_row = np.clip(np.floor((north + 90.0) / size), 0, rows - 1).astype(np.int64)
+        size, last = self._size, self._rows - 1
+        first_row = np.minimum(np.maximum(((south + 90.0) / size).astype(np.int64), 0), last)
+        last_row = np.minimum(np.maximum(((north + 90.0) / size).astype(np.int64), 0), last)
         first_column = np.floor(west / size).astype(np.int64)
-        width = np.minimum(np.floor(east / size).astype(np.int64) - first_column + 1, columns)
+        width = np.minimum(np.floor(east / size).astype(np.int64) - first_column + 1, self._columns)
         count = (last_row - first_row + 1) * width
         wide = np.flatnonzero(count.sum(axis=0) > MANY_CELLS)
         count[:, wide] = 0
         slot, step = spread(np.zeros(count.size, np.int64), count.ravel())
         across = width.ravel()[slot]
         level = slot // len(south)
-        base = np.array([each.key for each in self._used])[level]
         row = first_row.ravel()[slot] + step // across
-        col = (first_column.ravel()[slot] + step % across) & (columns.ravel()[level] - 1)
-        cells = list(map(self._cells.get, (base | row << 24 | col).tolist(), repeat(_NONE)))
-        owner = np.repeat(slot % len(south), np.fromiter(map(len, cells), np.int64, len(cells)))
+        col = (first_column.ravel()[slot] + step % across) & (self._columns.ravel() - 1)[level]
+        keys = self._keys[level] | row << 24 | col
+        cells = list(map(self._cells.get, keys.tolist(), repeat(_NONE)))
+        owner = (slot % len(south)).repeat(np.fromiter(map(len, cells), np.int64, len(cells)))
         handle = np.frombuffer(b"".join(cells), np.intc).astype(np.int64)
         for i in wide.tolist():
             more = self.meeting(Box(float(south[i]), float(west[i]), float(north[i]), float(east[i])))
@@ -135,5 +144,5 @@ class Grid:
 
 def spread(first: Ints, count: Ints) -> tuple[Ints, Ints]:
     """The ranges first[i] … first[i] + count[i] - 1, one after another: whose each number is, and the numbers."""
-    owner = np.repeat(np.arange(len(count)), count)
-    return owner, np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
+    owner = np.arange(len(count)).repeat(count)
+    return owner, np.arange(len(owner)) + (first - count.cumsum() + count)[owner]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Iterable, Iterator
-from math import cos, radians
+from math import cos, radians, sin
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,22 @@ class Located(NamedTuple):
     point: Ints
     zone: Ints
     distance_m: Floats
+
+
+class _Fix(NamedTuple):
+    lat: float
+    lon: float
+    cos_lat: float
+    sin_lat: float
+    reach_m: float
+
+
+class _Fixes(NamedTuple):
+    lat: Floats
+    lon: Floats
+    cos_lat: Floats
+    sin_lat: Floats
+    reach_m: Floats
 
 
 class Zones:
@@ -149,7 +165,9 @@ class Zones:
         """
         lat = np.ascontiguousarray(lat_deg, np.float64)
         lon = np.ascontiguousarray(lon_deg, np.float64)
-        reach = np.ascontiguousarray(np.broadcast_to(np.asarray(reach_m, np.float64), lat.shape))
+        reach = np.asarray(reach_m, np.float64)
+        if not reach.ndim:
+            reach = np.full(len(lat), reach)
         if len(lat) > FEW:
             return self._locate_many(lat, lon, reach)
         found = [
@@ -161,26 +179,25 @@ class Zones:
         return Located(np.array(point, np.int64), np.array(zone, np.int64), np.array(distance_m, np.float64))
 
     def _locate_one(self, lat: float, lon: float, reach_m: float) -> list[tuple[int, float]]:
-        cos_lat = max(cos(radians(lat)), MIN_COS)
+        fix = _Fix(lat, lon, max(cos(radians(lat)), MIN_COS), sin(radians(lat)), reach_m)
         pad_lat = reach_m * SLACK / M_PER_DEG_LAT
-        pad_lon = _lon_width(pad_lat, cos_lat)
+        pad_lon = _lon_width(pad_lat, fix.cos_lat)
         found = []
         for handle in self._grid.meeting(Box(lat - pad_lat, lon - pad_lon, lat + pad_lat, lon + pad_lon)):
-            middle = self._middle[handle]
-            at_lon = beside(lon, middle)
-            if (
-                self._south[handle] - pad_lat <= lat <= self._north[handle] + pad_lat
-                and abs(at_lon - middle) <= self._half[handle] + pad_lon
-            ):
-                distance_m = self._distance_m(handle, lat, at_lon, cos_lat, reach_m)
-                if distance_m <= reach_m:
-                    found.append((handle, distance_m))
+            if self._south[handle] - pad_lat <= lat <= self._north[handle] + pad_lat:
+                middle = self._middle[handle]
+                at_lon = beside(lon, middle)
+                if abs(at_lon - middle) <= self._half[handle] + pad_lon:
+                    distance_m = self._distance_m(handle, fix, at_lon)
+                    if distance_m <= reach_m:
+                        found.append((handle, distance_m))
         return sorted(found)
 
-    def _distance_m(self, handle: int, lat: float, lon: float, cos_lat: float, reach_m: float) -> float:
+    def _distance_m(self, handle: int, fix: _Fix, lon: float) -> float:
         """Signed; larger than the reach if it is out of it."""
+        lat, _, cos_lat, sin_lat, reach_m = fix
         near_lat = (reach_m + self._offset_m[handle]) / M_PER_DEG_LAT
-        seen = Seen(lat, lon, cos_lat, near_lat, _lon_width(near_lat, cos_lat))
+        seen = Seen(lat, lon, cos_lat, sin_lat / cos_lat, near_lat, _lon_width(near_lat, cos_lat))
         lines = self._lines(handle)
         if lines.edges <= SHORT:
             distance_m, inside = self._boundaries.nearest(lines, seen)
@@ -193,11 +210,12 @@ class Zones:
         return -min(distance_m, reach_m) if inside else distance_m
 
     def _locate_many(self, lat: Floats, lon: Floats, reach_m: Floats) -> Located:
-        cos_lat = np.maximum(np.fromiter(map(cos, map(radians, lat.tolist())), float, len(lat)), MIN_COS)
+        radians_lat = list(map(radians, lat.tolist()))
+        cos_lat = np.maximum(np.array(list(map(cos, radians_lat))), MIN_COS)
+        fixes = _Fixes(lat, lon, cos_lat, np.array(list(map(sin, radians_lat))), reach_m)
         pad_lat = reach_m * SLACK / M_PER_DEG_LAT
         pad_lon = _lon_width_many(pad_lat, cos_lat)
         point, zone = self._meeting(lat - pad_lat, lon - pad_lon, lat + pad_lat, lon + pad_lon)
-        fixes = _Fixes(lat, lon, cos_lat, reach_m)
         parts = [self._measured(point[part], zone[part], fixes) for part in self._portions(zone)]
         if not parts:
             return Located(point, zone, np.empty(0))
@@ -227,11 +245,10 @@ class Zones:
     def _measured(self, point: Ints, zone: Ints, fixes: _Fixes) -> Located:
         middle, offset_m = np.frombuffer(self._middle)[zone], np.frombuffer(self._offset_m)[zone]
         filled = np.frombuffer(self._filled, np.int8)[zone] != 0
-        reach_m, cos_lat = fixes.reach_m[point], fixes.cos_lat[point]
+        lat, lon, cos_lat, sin_lat, reach_m = (each[point] for each in fixes)
         near_lat = (reach_m + offset_m) / M_PER_DEG_LAT
         near_lon = _lon_width_many(near_lat, cos_lat)
-        lon = _beside_many(fixes.lon[point], middle)
-        seen = SeenMany(fixes.lat[point], lon, cos_lat, near_lat, near_lon)
+        seen = SeenMany(lat, _beside_many(lon, middle), cos_lat, sin_lat / cos_lat, near_lat, near_lon)
         first_run, runs = np.frombuffer(self._first_run, np.int64)[zone], np.frombuffer(self._runs, np.int64)[zone]
         distance_m, inside = self._boundaries.nearest_many(first_run, runs, seen)
         within = np.where(inside, -np.minimum(distance_m, reach_m), distance_m)
@@ -269,13 +286,6 @@ class Zones:
         if self._filled[handle]:
             return crossings.of_rings(way, edges)
         return crossings.of_band(way, edges, offset_m)
-
-
-class _Fixes(NamedTuple):
-    lat: Floats
-    lon: Floats
-    cos_lat: Floats
-    reach_m: Floats
 
 
 def stop_zone(stop: Stop) -> Fence:
