@@ -1,6 +1,6 @@
-"""How far each reader is, what it therefore still needs, and the gap of one that was too slow.
+"""How far each reader is, what it therefore still needs, what it could not deliver, and the gap of one that was too slow.
 
-A cursor is kept in memory and written with the next commit, whoever makes it: it costs no fsync, and a lost one only
+A cursor (and what was set aside before it) is kept in memory and written with the next commit, whoever makes it: it costs no fsync, and a lost one only
 makes its reader repeat itself.
 """
 
@@ -15,6 +15,13 @@ from msgspec import Struct
 from gateway.journal import codec
 from gateway.journal.records import Cursor, Gap, ReaderUnit
 from gateway.model import entry_of, seq_of
+
+MAX_WAITING = 1_000
+
+_SET_ASIDE = """
+INSERT INTO quarantine (received_ms, source, protocol, device_id, topic, retained, reason, records, device, raw)
+VALUES (?, ?, '', NULL, NULL, 0, ?, 0, 0, ?)
+"""
 
 
 class Reader(Struct):
@@ -34,6 +41,14 @@ class Reader(Struct):
         return max(0, entry_of(position + 1) - 1)  # the entry of what comes next may be half read
 
 
+class Written(Struct, frozen=True):
+    """What a transaction holds of the cursors: to be forgotten as unwritten once it is committed."""
+
+    readers: list[tuple[str, int]]
+    forgotten: list[str]
+    set_aside: int
+
+
 class Cursors:
     """All readers of a journal, thread-safe."""
 
@@ -47,6 +62,7 @@ class Cursors:
             gap = None if upto is None else Gap(after, upto)
             self._readers[name] = Reader(name, unit, max_days, cursor, gap)
         self._forgotten: set[str] = set()
+        self._set_aside: list[tuple[int, str, str, bytes]] = []
 
     def register(self, name: str, unit: ReaderUnit, max_days: float | None) -> None:
         with self._lock:
@@ -107,30 +123,40 @@ class Cursors:
             reader.cursor = Cursor(upto, tuple(n for n in done if n > upto))
             reader.changes += 1
 
-    def write(self, db: sqlite3.Connection) -> list[tuple[str, int]]:
+    def set_aside(self, name: str, payload: bytes, reason: str, now_ms: int) -> None:
+        """Raises OverflowError when too much of this waits for the disk."""
+        with self._lock:
+            if len(self._set_aside) >= MAX_WAITING:
+                raise OverflowError(f"{MAX_WAITING} payloads that were set aside wait for the disk")
+            self._set_aside.append((now_ms, f"sink.{name}", reason, payload))
+
+    def write(self, db: sqlite3.Connection) -> Written:
         """Writes what changed, in the caller's transaction; hand the result to `written` once that is committed."""
         with self._lock:
             changed = [r for r in self._readers.values() if r.changes != r.written]
-            gone = list(self._forgotten)
             rows = [_row(r) for r in changed]
-            marks = [(r.name, r.changes) for r in changed] + [(name, -1) for name in gone]
-        if gone:
-            db.executemany("DELETE FROM readers WHERE name = ?", [(name,) for name in gone])
+            set_aside = list(self._set_aside)
+            marks = Written([(r.name, r.changes) for r in changed], list(self._forgotten), len(set_aside))
+        if set_aside:
+            db.executemany(_SET_ASIDE, set_aside)
+        if marks.forgotten:
+            db.executemany("DELETE FROM readers WHERE name = ?", [(name,) for name in marks.forgotten])
         if rows:
             db.executemany("INSERT OR REPLACE INTO readers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         return marks
 
-    def written(self, marks: Sequence[tuple[str, int]]) -> None:
+    def written(self, marks: Written) -> None:
         with self._lock:
-            for name, changes in marks:
-                if changes < 0:
-                    self._forgotten.discard(name)
-                elif name in self._readers:
+            self._forgotten.difference_update(marks.forgotten)
+            del self._set_aside[: marks.set_aside]
+            for name, changes in marks.readers:
+                if name in self._readers:
                     self._readers[name].written = changes
 
     def dirty(self) -> bool:
         with self._lock:
-            return bool(self._forgotten) or any(r.changes != r.written for r in self._readers.values())
+            changed = any(r.changes != r.written for r in self._readers.values())
+            return changed or bool(self._forgotten) or bool(self._set_aside)
 
     def _reader(self, name: str) -> Reader:
         found = self._readers.get(name)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -284,6 +284,15 @@ class Journal:
     def gap_told(self, reader: str) -> None:
         self._cursors.gap_told(reader)
 
+    def set_aside(self, reader: str, payload: bytes, reason: str, now_ms: int) -> None:
+        """Keeps in quarantine what a reader's peer refuses for good, so that the reader can go on.
+
+        No account changes: what it was made from is journaled. On disk no later than the cursor saved after it.
+        """
+        self._cursors.set_aside(reader, payload, reason, now_ms)
+        with contextlib.suppress(DiskTrouble), self._writing(durable=False):
+            pass  # it is written like a cursor; if not now, then with the next commit
+
     # -------------------------------------------------------------------------------------------------- retention
 
     def retain(self, now_ms: int) -> Retained:
@@ -296,8 +305,8 @@ class Journal:
                 floor = min(self._engine_entry_id, reading.state(db, "snapshot_floor"))
                 retained = retention.step(db, self.options, self._cursors, floor, now_ms)
                 # Gaps are part of the same transaction: a removed entry without its gap would be a silent loss.
-                marks = self._cursors.write(db) if retained.gaps else []
-            self._cursors.written(marks)
+                if retained.gaps:
+                    self._cursors.write(db)
             scarce = free_bytes(self.path.parent) < 2 * self.options.min_free_mb * MB
             retention.shrink(self._db, 0 if scarce else retention.SLACK_BYTES)
             return retained
@@ -315,7 +324,7 @@ class Journal:
 
     # ---------------------------------------------------------------------------------------------------- innards
 
-    @contextmanager
+    @contextlib.contextmanager
     def _writing(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
         """One transaction, with the cursors that wait. All of it or nothing, in the file and in memory.
 
@@ -353,17 +362,19 @@ class Journal:
         self._last_seq = reading.state(db, "last_seq")
 
 
+_QUARANTINE = (
+    "INSERT INTO quarantine (received_ms, source, protocol, device_id, topic, retained, reason, records, device, raw)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
 def _write_quarantine(db: sqlite3.Connection, set_aside: Sequence[SetAside]) -> None:
     rows = []
     for each in set_aside:
         r = each.received
         names = (r.source, r.protocol, storable(each.device_id), storable(r.topic))
         rows.append((r.received_ms, *names, r.retained, storable(each.reason), each.records, each.device, r.frame.raw))
-    db.executemany(
-        "INSERT INTO quarantine (received_ms, source, protocol, device_id, topic, retained, reason, records, device, raw)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
-    )
+    db.executemany(_QUARANTINE, rows)
 
 
 def _take_out(db: sqlite3.Connection, ids: Sequence[int]) -> Counts:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal import Cursor, Gap, Journal, JournalOptions, Retained
+from gateway.journal import Counts, Cursor, Gap, Journal, JournalOptions, Retained
 from gateway.model import Fence, FenceRemove, FencesPut, Malformed, Plan, PlanPut, Stop, seq_of
-from tests.journal.support import T0, fix, frame, opened, said_of
+from tests.journal.support import T0, consistent, fix, frame, opened, said_of
 
 DAY_MS = 86_400_000
 SHORT = JournalOptions(min_free_mb=0, retention_days=2, backlog_max_days=4)
@@ -191,6 +191,23 @@ def test_the_world_outlives_its_entries_but_not_what_replaced_it(tmp_path: Path)
         assert journal.retain(T0 + 9 * DAY_MS).entries == 2
         assert journal.world() == [plan("to come", T0 + 90 * DAY_MS), FencesPut(T0, (fence("x", 2),))]
         assert journal._db.execute("SELECT count(*) FROM commands").fetchone() == (2,)
+
+
+def test_what_a_reader_could_not_deliver_is_in_quarantine_and_in_no_account(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with opened(path) as journal:
+        journal.append([frame(fix())], T0)
+        journal.set_aside("hook", b"body", "HTTP 500", T0 + 5)
+        (row,) = journal.quarantined()
+        assert (row.source, row.raw, row.reason, row.received_ms) == ("sink.hook", b"body", "HTTP 500", T0 + 5)
+        assert consistent(journal)
+        journal.limit_pages(1)
+        journal.set_aside("hook", bytes(100_000), "HTTP 400", T0)
+        assert len(journal.quarantined()) == 1, "a full disk is no reason to stop the reader"
+        journal.limit_pages(0)
+    with opened(path) as journal:
+        assert [len(q.raw) for q in journal.quarantined()] == [4, 100_000]
+        assert journal.totals == Counts(received=1, journaled=1)
 
 
 def test_cursors_need_no_commit_of_their_own(tmp_path: Path) -> None:
