@@ -104,11 +104,10 @@ class NmeaDecoder:
     def _checked(self, sentence: Sentence) -> bytes:
         """The text between `$` and checksum. Raises BadSentenceError where it is not what was sent."""
         body = sentence.body
-        if body[-3:-2] != b"*":
-            body = body.rstrip(b" ")
-        stated = _CHECKSUMS.get(body[-2:]) if body[-3:-2] == b"*" else None
-        text = body[1:-3]
-        if stated is not None:
+        star = body.find(b"*")
+        stated = _CHECKSUMS.get(body[star + 1 : star + 3]) if star > 0 else None
+        if stated is not None:  # blanks or noise may follow it, up to the line end
+            text = body[1:star]
             if checksum(text) != stated:
                 raise BadSentenceError(
                     f"{_name(body)}: checksum is {checksum(text):02X}, the sentence says {stated:02X}"
@@ -118,8 +117,8 @@ class NmeaDecoder:
             return text
         if not sentence.ended:
             raise BadSentenceError(f"{_name(body)}: cut off after {len(body)} characters")
-        if b"*" in body:
-            raise BadSentenceError(f"{_name(body)}: {body[body.index(b'*') :].decode()!r} is no checksum")
+        if star > 0:
+            raise BadSentenceError(f"{_name(body)}: {body[star:].decode()!r} is no checksum")
         if not self._takes_bare:
             raise BadSentenceError(f"{_name(body)}: without checksum")
         if not _LOOKS_MEANT.match(body):

@@ -36,13 +36,13 @@ def _date(fix: Position, pattern: str) -> str:
     return "" if fix.time_ms is None else (_EPOCH + dt.timedelta(milliseconds=fix.time_ms)).strftime(pattern)
 
 
-def _angle(degrees: float | None, width: int, hemispheres: str) -> tuple[str, str]:
+def _angle(degrees: float | None, digits: int, hemispheres: str) -> tuple[str, str]:
     """Degrees and minutes, rounded as a whole: 59.999999 minutes are a degree."""
     if degrees is None:
         return "", ""
     units = round(abs(degrees) * 60 * 100_000)
     whole, rest = divmod(units, 60 * 100_000)
-    return f"{whole:0{width}d}{rest // 100_000:02d}.{rest % 100_000:05d}", hemispheres[degrees < 0]
+    return f"{whole:0{digits}d}{rest // 100_000:02d}.{rest % 100_000:05d}", hemispheres[degrees < 0]
 
 
 def _place(fix: Position) -> tuple[str, str, str, str]:
