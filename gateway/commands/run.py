@@ -1,0 +1,36 @@
+"""Serve: take positions from the configured sources, keep them, conclude, and tell whoever subscribes.
+
+Stops gracefully on SIGTERM or SIGINT: what was taken is on disk, and readers go on where they were at the next start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from gateway import logs
+from gateway.app import Gateway
+from gateway.config import Config, read_config
+from gateway.loop import run_until_signal
+
+EXAMPLES = """\
+examples:
+  gateway run gateway.toml
+  GATEWAY_TOKEN=… gateway run /etc/telematics-gateway/gateway.toml
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="FILE", help="the configuration (TOML)")
+
+
+def run(args: argparse.Namespace) -> int:
+    config = read_config(args.config)
+    logs.set_up(config.gateway.log_level, config.gateway.log_format)
+    run_until_signal(lambda stop: serve(config, stop))
+    return 0
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    await Gateway(config).run(stop)

@@ -1,0 +1,127 @@
+"""The configuration: one TOML file; secrets from the environment; an unknown key is an error that names its path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.engine import EngineOptions
+from gateway.journal import IntakeOptions, JournalOptions
+from gateway.problems import BadInput, Problem
+from gateway.sinks.dispatch import DispatchOptions
+from gateway.sinks.influx import InfluxOptions
+from gateway.sinks.webhook import WebhookOptions
+from gateway.sources.mqtt_client import MqttClientOptions
+from gateway.sources.mqtt_endpoint import EndpointOptions
+from gateway.sources.serial_port import SerialOptions
+from gateway.web.options import WebOptions
+
+SAMPLE = Path(__file__).with_name("sample.toml")
+
+
+class GatewayPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`name` stands in the source of every event, `fleet` in the topics of dispatch."""
+
+    data_dir: str = "gateway-data"
+    name: str = "gateway-1"
+    fleet: str = "default"
+    plans: tuple[str, ...] = ()
+    fences: tuple[str, ...] = ()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    snapshot_every_s: float = 30.0
+    drain_s: float = 10.0
+
+
+class DevicePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    device_id: str
+    vehicle_id: str
+
+
+class RegistryPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which device reports for which vehicle. A device that is not listed is quarantined, or registered as a vehicle."""
+
+    unknown: Literal["quarantine", "register"] = "quarantine"
+    devices: tuple[DevicePart, ...] = ()
+
+
+class SourcesPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    serial: tuple[SerialOptions, ...] = ()
+    mqtt: tuple[MqttClientOptions, ...] = ()
+    endpoint: EndpointOptions | None = None
+
+
+class SinksPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    influx: InfluxOptions | None = None
+    mqtt: DispatchOptions | None = None
+    webhook: WebhookOptions | None = None
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    gateway: GatewayPart = field(default_factory=GatewayPart)
+    registry: RegistryPart = field(default_factory=RegistryPart)
+    journal: JournalOptions = field(default_factory=JournalOptions)
+    intake: IntakeOptions = field(default_factory=IntakeOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    sources: SourcesPart = field(default_factory=SourcesPart)
+    sinks: SinksPart = field(default_factory=SinksPart)
+    web: WebOptions = field(default_factory=WebOptions)
+
+
+def read_config(path: Path) -> Config:
+    """The file's configuration, its relative paths taken from the file's own folder. Raises BadInput."""
+    try:
+        config = parse_config(path.read_bytes(), str(path))
+    except OSError as e:
+        fix = "name a file that can be read, or make one with `gateway sample-config > gateway.toml`"
+        raise BadInput([Problem(str(path), e.strerror or str(e), fix)]) from e
+    here = path.resolve().parent
+    part = msgspec.structs.replace(
+        config.gateway,
+        data_dir=str(here / config.gateway.data_dir),
+        plans=tuple(str(here / name) for name in config.gateway.plans),
+        fences=tuple(str(here / name) for name in config.gateway.fences),
+    )
+    return msgspec.structs.replace(config, gateway=part)
+
+
+def parse_config(text: bytes, where: str) -> Config:
+    """The configuration that a TOML text means. Raises BadInput that names the key."""
+    try:
+        return msgspec.toml.decode(text, type=Config)
+    except msgspec.ValidationError as e:
+        what, _, path = str(e).partition(" - at `$")
+        unknown = "unknown field `"
+        if unknown in what:
+            key = what.partition(unknown)[2].rstrip("`")
+            full = f"{path.rstrip('`')}.{key}".lstrip(".")
+            raise BadInput([Problem(f"{where}: {full}", "is no key that the gateway knows", _like(key))]) from e
+        raise BadInput(
+            [Problem(f"{where}: {path.rstrip('`').lstrip('.')}", what, "see `gateway sample-config`")]
+        ) from e
+    except msgspec.DecodeError as e:
+        raise BadInput([Problem(where, f"is not TOML: {e}", "mend the line it names")]) from e
+
+
+def _like(key: str) -> str:
+    """A hint to the key that was meant."""
+    close = difflib.get_close_matches(key, sorted(set(_keys(msgspec.inspect.type_info(Config)))), n=1)
+    return f"did you mean {close[0]!r}? " * bool(close) + "`gateway sample-config` lists them all"
+
+
+def _keys(kind: Any) -> Iterator[str]:
+    """The names of all keys below a type of the configuration."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        for each in kind.fields:
+            yield each.encode_name
+            yield from _keys(each.type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for each_type in kind.types:
+            yield from _keys(each_type)
+    elif isinstance(kind, msgspec.inspect.VarTupleType):
+        yield from _keys(kind.item_type)

@@ -1,0 +1,1 @@
+"""A gateway as its own process, and what happens to it."""
