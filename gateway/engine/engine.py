@@ -14,8 +14,10 @@ import msgspec
 from msgspec import structs
 
 from gateway.engine import history as past
+from gateway.engine.adherence import availability, review
 from gateway.engine.fences import removed
 from gateway.engine.fixes import Fix, fix_of, marks_of, metres_between, worth
+from gateway.engine.forecaster import Forecaster
 from gateway.engine.observed import Observed
 from gateway.engine.options import EngineOptions
 from gateway.engine.scene import Scene
@@ -64,6 +66,10 @@ class Engine:
         self._now_ms = 0
         self._entry_id = 0
         self._deadlines: list[tuple[int, str]] = []
+        self._scheduled: dict[str, int] = {}
+        """By vehicle, the deadline in the heap that counts; earlier pushes are stale."""
+        self._forecaster = Forecaster(self.options, self._world)
+        self._learnt_entry = 0
         self._dirty: set[str] = set()
         self._contained: dict[str, int] = {}
         """By vehicle, the entry its restored snapshot already contains."""
@@ -74,6 +80,7 @@ class Engine:
     def step(self, entry: Entry) -> Step:
         """What follows from one entry. Raises for no content: what a device says is data."""
         self._entry_id, self._events = entry.id, []
+        self._forecaster.learning = entry.id > self._learnt_entry
         verdicts: list[Verdict] = []
         for run in _runs(entry.items):
             if isinstance(run, list):
@@ -165,10 +172,15 @@ class Engine:
 
     def _extend(self, vehicle: Vehicle, position: Position, fix: Fix, received_ms: int) -> None:
         vehicle.device_id, vehicle.position, vehicle.received_ms = position.device_id, position, received_ms
-        for event in past.extend(vehicle.history, fix, self._advance_of(vehicle), self.options.late):
+        events = past.extend(vehicle.history, fix, self._advance_of(vehicle), self.options.late)
+        for event in events:
             self._say(event, received_ms)
-        stand = vehicle.history.observed.stand
-        vehicle.rhythm.standing = stand is not None and stand.until_ms is None
+        seen = vehicle.history.observed
+        vehicle.rhythm.standing = seen.stand is not None and seen.stand.until_ms is None
+        self._forecaster.follow(vehicle, fix, events)
+        if seen.plan_open and vehicle.live.due_ms is None:
+            vehicle.live.due_ms = received_ms + 1
+            self._schedule(vehicle)
 
     def _rewrite(self, vehicle: Vehicle, fixes: list[Fix], received_ms: int) -> None:
         """Late fixes rewrite the recent past; beyond the horizon they are stored, and marked."""
@@ -198,20 +210,38 @@ class Engine:
         self._now_ms = max(self._now_ms, now_ms)
         while self._deadlines and self._deadlines[0][0] <= self._now_ms:
             due_ms, vehicle_id = heapq.heappop(self._deadlines)
-            vehicle = self._vehicles.get(vehicle_id)
-            if vehicle is None or self._is_contained(vehicle_id):
+            if self._scheduled.get(vehicle_id) != due_ms or self._is_contained(vehicle_id):
                 continue
+            del self._scheduled[vehicle_id]
+            vehicle = self._vehicles[vehicle_id]
+            self._dirty.add(vehicle_id)
             self._check_silence(vehicle, due_ms)
+            self._review(vehicle)
             self._schedule(vehicle)
 
     def _check_silence(self, vehicle: Vehicle, due_ms: int) -> None:
         rhythm = vehicle.rhythm
-        patience_ms = rhythm.patience_ms(self.options.silence)
-        if rhythm.silent_since_ms is not None or rhythm.heard_ms + patience_ms > due_ms:
+        if rhythm.silent_since_ms is None and rhythm.silent_from_ms(self.options.silence) <= due_ms:
+            rhythm.silent_since_ms = rhythm.heard_ms
+            self._say(_silence_event(vehicle, "silent", due_ms, rhythm.heard_ms), self._now_ms)
+
+    def _review(self, vehicle: Vehicle) -> None:
+        """Look at the vehicle's ETAs: what dispatch must hear, and what to keep to learn from."""
+        live, seen, rule = vehicle.live, vehicle.history.observed, self.options.adherence
+        if live.due_ms is None or live.due_ms > self._now_ms:
             return
-        rhythm.silent_since_ms = rhythm.heard_ms
-        self._dirty.add(vehicle.vehicle_id)
-        self._say(_silence_event(vehicle, "silent", due_ms, rhythm.heard_ms), self._now_ms)
+        record = None if seen.plan_id is None else self._world.record(seen.plan_id)
+        if record is None or not seen.plan_open or self._now_ms > record.end_ms:
+            live.due_ms = None
+            return
+        live.due_ms = self._now_ms + round(rule.every_s * 1000)
+        for event in availability(vehicle, self._forecaster.usable(vehicle, self._now_ms), self._now_ms):
+            self._say(event, self._now_ms)
+        forecasts = self._forecaster.forecasts(vehicle, self._now_ms)
+        self._forecaster.sample(vehicle, forecasts)
+        etas = self._forecaster.etas(vehicle, forecasts, self._now_ms)
+        for event in review(vehicle, record, etas, self._now_ms, rule):
+            self._say(event, self._now_ms)
 
     def _heard(self, item: FrameItem) -> None:
         if item.retained:
@@ -238,10 +268,14 @@ class Engine:
             self._schedule(vehicle)
 
     def _schedule(self, vehicle: Vehicle) -> None:
-        """One deadline a vehicle: when it would be silent, were nothing heard until then."""
+        """One deadline a vehicle: its next review, or when it would be silent were nothing heard until then."""
+        due = [] if vehicle.live.due_ms is None else [vehicle.live.due_ms]
         if vehicle.rhythm.silent_since_ms is None and vehicle.rhythm.heard_ms:
-            due_ms = vehicle.rhythm.heard_ms + vehicle.rhythm.patience_ms(self.options.silence)
-            heapq.heappush(self._deadlines, (due_ms, vehicle.vehicle_id))
+            due.append(vehicle.rhythm.silent_from_ms(self.options.silence))
+        known = self._scheduled.get(vehicle.vehicle_id)
+        if due and (known is None or min(due) < known):
+            self._scheduled[vehicle.vehicle_id] = min(due)
+            heapq.heappush(self._deadlines, (min(due), vehicle.vehicle_id))
 
     def next_deadline_ms(self) -> int | None:
         """When something would come due if nothing else is received; a Tick at or after it lets it fire."""
@@ -277,9 +311,15 @@ class Engine:
 
     def snapshots(self) -> dict[str, bytes]:
         """What changed since the last call, by name. Save all of it as of the last entry stepped."""
-        found = {f"vehicle/{i}": _encoder.encode(_without_checkpoints(self._vehicles[i])) for i in sorted(self._dirty)}
+        predictor = self._forecaster.predictor
+        found = {
+            "engine": _encoder.encode(self._now_ms),
+            "learnt/errors": predictor.errors.snapshot(),
+            "learnt/service": predictor.service.snapshot(),
+            "learnt/travel": predictor.travel.snapshot(),
+        }
+        found |= {f"vehicle/{i}": _encoder.encode(_without_checkpoints(self._vehicles[i])) for i in sorted(self._dirty)}
         self._dirty.clear()
-        found["engine"] = _encoder.encode(self._now_ms)
         return found
 
     @classmethod
@@ -293,6 +333,9 @@ class Engine:
         for name, (entry_id, data) in sorted(snapshots.items()):
             if name == "engine":
                 engine._now_ms = msgspec.msgpack.decode(data, type=int)
+            elif name.startswith("learnt/"):
+                engine._forecaster.predictor.restore(name.removeprefix("learnt/"), data)
+                engine._learnt_entry = entry_id
             elif name.startswith("vehicle/"):
                 vehicle = _vehicle_decoder.decode(data)
                 engine._vehicles[vehicle.vehicle_id] = vehicle
@@ -311,13 +354,9 @@ class Engine:
 
     def etas(self, at_ms: int, vehicle_id: str | None = None) -> list[Eta]:
         """Predictions for every open stop, as of `at_ms`; none where none can be honest."""
-        chosen = self._vehicles.values() if vehicle_id is None else [self._vehicles[vehicle_id]]
-        return [eta for vehicle in chosen for eta in self._etas_of(vehicle, at_ms)]
-
-    def _etas_of(self, vehicle: Vehicle, at_ms: int) -> list[Eta]:
-        if vehicle.position is None or at_ms < vehicle.received_ms:
-            return []
-        return []
+        ids = sorted(self._vehicles) if vehicle_id is None else [vehicle_id]
+        vehicles = [self._vehicles[i] for i in ids if i in self._vehicles]
+        return [e for v in vehicles for e in self._forecaster.etas(v, self._forecaster.forecasts(v, at_ms), at_ms)]
 
     def plans(self) -> list[Plan]:
         return self._world.plans()

@@ -50,7 +50,8 @@ class FenceRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class AdherenceRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When dispatch hears of an ETA: change that matters, risk, lateness, recovery."""
 
-    every_s: float = 30.0
+    every_s: float = 60.0
+    """How often a vehicle under way is looked at."""
     update_s: float = 60.0
     update_share: float = 0.05
     risk_p: float = 0.8

@@ -24,7 +24,7 @@ class Rhythm(Struct):
             self.interval_s = learnt_s + ADAPT * (min(gap_s, 3 * learnt_s) - learnt_s)
         self.heard_ms = max(self.heard_ms, received_ms)
 
-    def patience_ms(self, rule: SilenceRule) -> int:
-        """How long after the last word silence begins. A parked vehicle may sleep."""
+    def silent_from_ms(self, rule: SilenceRule) -> int:
+        """When silence begins, if nothing more is heard. A parked vehicle may sleep."""
         least_s = rule.parked_s if self.standing else rule.least_s
-        return round(1000 * max(least_s, rule.intervals * self.interval_s))
+        return self.heard_ms + round(1000 * max(least_s, rule.intervals * self.interval_s))

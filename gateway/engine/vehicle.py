@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from gateway.engine.adherence import Live
 from gateway.engine.history import History
+from gateway.engine.live import Live
 from gateway.engine.silence import Rhythm
 from gateway.model import Position
 

@@ -73,7 +73,7 @@ def view_of(vehicle: Vehicle, world: World, etas: dict[str, Eta]) -> VehicleView
         plan_version=record.plan.version if record is not None else None,
         at_stop_id=at_stop,
         next_stops=stops,
-        progress_m=vehicle.live.progress_m,
+        progress_m=vehicle.live.progress.along_m,
         fences=tuple(sorted(i for i, f in seen.fences.items() if f.inside)),
     )
 
