@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.model import Malformed, Message, Position
 from gateway.protocols import values
 from gateway.protocols.base import Codec, Context
-from gateway.protocols.jsontext import JsonDecoder
+from gateway.protocols.jsontext import JsonDecoder, JsonEncoder, one_or_array
 from gateway.protocols.values import Unreadable
 from gateway.times import parse_rfc3339, rfc3339
 
@@ -220,7 +219,8 @@ class _Mapping:
 
     def _place(self, row: Any, document: Any) -> tuple[float, float] | None:
         if self._pair is None:
-            assert self._lat is not None and self._lon is not None, "Options sees to it"  # noqa: PT018
+            assert self._lat is not None, "Options sees to it"
+            assert self._lon is not None, "Options sees to it"
             halves: Sequence[Any] = (self._lat.need(row, document), self._lon.need(row, document))
             names = (self._lat.text, self._lon.text)
         else:
@@ -264,22 +264,23 @@ def _decoder(context: Context, options: Options) -> JsonDecoder:
     return JsonDecoder(_Mapping(context, options).read, context.device_id)
 
 
-class Encoder:
-    """A sender whose documents the mapping reads; several fixes are a batch. What no path names is left out."""
+def _encoder(options: Options) -> JsonEncoder:
+    return JsonEncoder(_Writer(options).write)
+
+
+class _Writer:
+    """A document that the mapping reads; several fixes are a batch. What no path names is left out."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
 
-    def login(self, device_id: str) -> bytes:  # noqa: ARG002
-        return b""
-
-    def positions(self, fixes: Sequence[Position]) -> bytes:
+    def write(self, fixes: Sequence[Position]) -> Any:
         document: dict[str, Any] = {}
         rows = [self._row(fix, document) for fix in fixes]
-        if self._options.batch is not None:
-            _put(document, document, self._options.batch, rows)
-            return msgspec.json.encode(document)
-        return msgspec.json.encode(rows[0] if len(rows) == 1 else rows)
+        if self._options.batch is None:
+            return one_or_array(rows)
+        _put(document, document, self._options.batch, rows)
+        return document
 
     def _row(self, fix: Position, document: dict[str, Any]) -> dict[str, Any]:
         o = self._options
@@ -326,7 +327,7 @@ CODEC = Codec(
     name="json",
     title="JSON by a mapping",
     decoder=_decoder,
-    encoder=Encoder,
+    encoder=_encoder,
     options_type=Options,
     transports=("mqtt", "http", "tcp"),
     text=True,

@@ -1,4 +1,4 @@
-"""What the JSON protocols share: documents out of a byte stream.
+"""What the JSON protocols share: documents out of a byte stream, and the way back.
 
 A document is one object or array. Over MQTT or HTTP a payload is one document; in a file or on a connection documents
 follow each other, on lines of their own or not. After one that is broken the next must begin a line.
@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from gateway.model import Frame, Malformed, Message
+from gateway.model import Frame, Malformed, Message, Position
 from gateway.protocols.base import MAX_BUFFER_BYTES
 from gateway.protocols.values import Unreadable
 
 Reader = Callable[[Any, int], Iterable[Message]]
 """Messages of a parsed document, and the receive time (ms). May raise `Unreadable`: then the document is malformed."""
+
+Writer = Callable[[Sequence[Position]], Any]
+"""The document of some fixes. May raise ValueError for what the format cannot carry."""
 
 _BLANKS = b" \t\r\n"
 _OUTSIDE = re.compile(rb'["\[\]{}]')
@@ -196,3 +199,21 @@ class JsonDecoder:
         """The start of the last line before `end` that may begin a document of its own, swallowed by the broken one."""
         found = max(self._buffer.rfind(b"\n{", 0, end), self._buffer.rfind(b"\n[", 0, end))
         return None if found < 0 else found + 1
+
+
+class JsonEncoder:
+    """`gateway.protocols.base.Encoder` for a protocol of JSON documents; `write` makes them. There is no login."""
+
+    def __init__(self, write: Writer) -> None:
+        self._write = write
+
+    def login(self, device_id: str) -> bytes:  # noqa: ARG002
+        return b""
+
+    def positions(self, fixes: Sequence[Position]) -> bytes:
+        return msgspec.json.encode(self._write(fixes))
+
+
+def one_or_array(rows: list[Any]) -> Any:
+    """One row is the document, several are an array of rows."""
+    return rows[0] if len(rows) == 1 else rows

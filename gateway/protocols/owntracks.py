@@ -9,17 +9,16 @@ Source: the OwnTracks Booklet, "JSON" (types and elements), "MQTT" (topics) and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
 from msgspec import Struct
 
 from gateway.model import Malformed, Message, Position, Scalar, Status
 from gateway.protocols import values
 from gateway.protocols.base import Codec, Context, HttpRequest
-from gateway.protocols.jsontext import JsonDecoder
+from gateway.protocols.jsontext import JsonDecoder, JsonEncoder, one_or_array
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +28,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def _decoder(context: Context, _: Options) -> JsonDecoder:
     bound = context.device_id or _name_of_topic(context.topic)
 
-    def read(document: Any, received_ms: int) -> Iterator[Message]:  # noqa: ARG001 - documents carry their own time
+    def read(document: Any, _: int) -> Iterator[Message]:
         for each in document if isinstance(document, list) else [document]:
             device_id = bound or _name(each, context)
             try:
@@ -270,22 +269,12 @@ _WRITTEN: dict[str, tuple[str, float]] = {
 """Attribute → element and factor, of those that the encoder writes as numbers."""
 
 
-class Encoder:
-    """The device's side: whole seconds and km/h, as the apps write them; attributes without an element are left out."""
-
-    def __init__(self, _: Options) -> None:
-        pass
-
-    def login(self, device_id: str) -> bytes:  # noqa: ARG002
-        return b""
-
-    def positions(self, fixes: Sequence[Position]) -> bytes:
-        """One document for one fix, an array for several. ValueError for a fix without a time or a place."""
-        documents = [_written(fix) for fix in fixes]
-        return msgspec.json.encode(documents[0] if len(documents) == 1 else documents)
+def _encoder(_: Options) -> JsonEncoder:
+    return JsonEncoder(lambda fixes: one_or_array([_written(fix) for fix in fixes]))
 
 
 def _written(fix: Position) -> dict[str, Any]:
+    """Whole seconds, metres and km/h, as the apps write them; attributes without an element are left out."""
     if fix.time_ms is None or fix.lat_deg is None or fix.lon_deg is None:
         raise ValueError("a location has a time and a place")
     document: dict[str, Any] = {
@@ -318,7 +307,7 @@ CODEC = Codec(
     name="owntracks",
     title="OwnTracks JSON",
     decoder=_decoder,
-    encoder=Encoder,
+    encoder=_encoder,
     options_type=Options,
     transports=("mqtt", "http"),
     text=True,

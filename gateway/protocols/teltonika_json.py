@@ -10,16 +10,15 @@ names no device: the topic does. Sources: the vendor's wiki (Codec JSON) and the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from gateway.model import Malformed, Message, Position, Scalar, Status
 from gateway.protocols import values
 from gateway.protocols.base import Codec, Context
-from gateway.protocols.jsontext import JsonDecoder
+from gateway.protocols.jsontext import JsonDecoder, JsonEncoder, one_or_array
 from gateway.protocols.teltonika.elements import BY_ID, BY_NAME
 
 _RESERVED = {"ts", "pr", "latlng", "alt", "ang", "sat", "sp", "evt"}
@@ -34,7 +33,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def _decoder(context: Context, _: Options) -> JsonDecoder:
     device_id = context.device_id or context.client_id
 
-    def read(document: Any, received_ms: int) -> Iterator[Message]:  # noqa: ARG001 - records carry their own time
+    def read(document: Any, _: int) -> Iterator[Message]:
         for each in document if isinstance(document, list) else [document]:
             try:
                 yield _message(each, device_id)
@@ -118,22 +117,12 @@ def _attributes(reported: dict[str, Any]) -> dict[str, Scalar]:
     return found
 
 
-class Encoder:
-    """The device's side. Whole km/h, degrees and metres, as the format has them; unknown attributes are left out."""
-
-    def __init__(self, _: Options) -> None:
-        pass
-
-    def login(self, device_id: str) -> bytes:  # noqa: ARG002
-        return b""
-
-    def positions(self, fixes: Sequence[Position]) -> bytes:
-        """One document for one fix, an array for several. ValueError for a fix without a time."""
-        documents = [{"state": {"reported": _reported(fix)}} for fix in fixes]
-        return msgspec.json.encode(documents[0] if len(documents) == 1 else documents)
+def _encoder(_: Options) -> JsonEncoder:
+    return JsonEncoder(lambda fixes: one_or_array([{"state": {"reported": _reported(fix)}} for fix in fixes]))
 
 
 def _reported(fix: Position) -> dict[str, Scalar]:
+    """Whole km/h, degrees and metres, as the format has them; attributes without an element are left out."""
     if fix.time_ms is None:
         raise ValueError("a record carries a time")
     reported: dict[str, Scalar] = {
@@ -161,7 +150,7 @@ CODEC = Codec(
     name="teltonika_json",
     title="Teltonika Codec JSON",
     decoder=_decoder,
-    encoder=Encoder,
+    encoder=_encoder,
     options_type=Options,
     transports=("mqtt",),
     text=True,
