@@ -201,7 +201,7 @@ class Boundaries:
         return distance
 
     def edges_meeting(self, lines: Lines, box: Box) -> Floats:
-        """The edges of those runs that a box touches: rows of (lon, lat) of the start and (lon, lat) of the end."""
+        """The edges whose boxes meet a box: rows of (lon, lat) of the start and (lon, lat) of the end."""
         runs = slice(lines.first, lines.first + lines.runs)
         south, north = np.frombuffer(self._south)[runs], np.frombuffer(self._north)[runs]
         west, east = np.frombuffer(self._west)[runs], np.frombuffer(self._east)[runs]
@@ -209,4 +209,6 @@ class Boundaries:
         first = np.frombuffer(self._first, np.int64)[runs][met]
         _, vertex = spread(first, np.frombuffer(self._edges, np.int64)[runs][met])
         lat, lon = np.frombuffer(self._lat), np.frombuffer(self._lon)
-        return np.column_stack((lon[vertex], lat[vertex], lon[vertex + 1], lat[vertex + 1]))
+        edges = np.column_stack((lon[vertex], lat[vertex], lon[vertex + 1], lat[vertex + 1]))
+        low, high = np.minimum(edges[:, :2], edges[:, 2:]), np.maximum(edges[:, :2], edges[:, 2:])
+        return edges[((low <= (box.east, box.north)) & (high >= (box.west, box.south))).all(axis=1)]

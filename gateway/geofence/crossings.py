@@ -6,20 +6,22 @@ A way is (lon, lat) of its start and end, written near the zone; a place on it i
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import cos, radians
+from math import cos, hypot, inf, radians, sqrt
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from gateway.geo import M_PER_DEG_LAT, distance_m
-from gateway.geofence.grid import Bools, Floats
+from gateway.geofence.grid import Floats
 
 Way: TypeAlias = tuple[float, float, float, float]
+Span: TypeAlias = tuple[float, float]
 
 SAME = 1e-12
 """Fractions closer than this are one place: the way only touches the boundary there."""
 PLANE_ERROR = 0.05
 """How far, as a share of its extent, a large circle's edge found in the plane may lie from the one on the earth."""
+NOWHERE: Span = (inf, -inf)
 CLOSE_M = 1e-4
 ROUNDS = 60
 MIN_COS = 1e-3
@@ -36,12 +38,11 @@ def of_rings(way: Way, edges: Floats) -> list[Crossing]:
     lon, lat, lon2, lat2 = way
     dx, dy = lon2 - lon, lat2 - lat
     ax, ay, bx, by = edges.T - np.array([[lon], [lat], [lon], [lat]])
-    left_a, left_b = dx * ay > dy * ax, dx * by > dy * bx
+    side_a, side_b = dx * ay - dy * ax, dx * by - dy * bx
     # The side of a corner is judged once for both its edges, so a way through a corner crosses one of them or both.
-    across = left_a != left_b
-    ax, ay, ex, ey = ax[across], ay[across], (bx - ax)[across], (by - ay)[across]
-    turn = dx * ey - dy * ex
-    fraction = (ax * ey - ay * ex) / turn
+    across = (side_a > 0.0) != (side_b > 0.0)
+    turn = (side_b - side_a)[across]
+    fraction = (ax * (by - ay) - ay * (bx - ax))[across] / turn
     on_way = (fraction > 0.0) & (fraction <= 1.0)
     found = sorted(zip(fraction[on_way].tolist(), (turn < 0.0)[on_way].tolist(), strict=True))
     return _without_touches([Crossing(*each) for each in found])
@@ -62,13 +63,13 @@ def of_band(way: Way, edges: Floats, reach_m: float) -> list[Crossing]:
     lon, lat, lon2, lat2 = way
     if (lon, lat) == (lon2, lat2):
         return []
-    inside: list[tuple[float, float]] = []
-    starts, ends = _bands(way, edges, reach_m)
-    for edge, start, end in zip(edges.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        if start < end:
-            span = _on_earth(start, end, _distance_along(way, edge, reach_m))
-            if span[0] <= 1.0 and span[1] > 0.0:
-                inside.append(span)
+    inside: list[Span] = []
+    for edge in edges.tolist():
+        span = _span(way, edge, reach_m)
+        if span is not None:
+            start, end = _on_earth(*span, _distance_along(way, edge, reach_m))
+            if start <= 1.0 and end > 0.0:
+                inside.append((start, end))
     merged: list[list[float]] = []
     for start, end in sorted(inside):
         if merged and start <= merged[-1][1]:
@@ -79,52 +80,45 @@ def of_band(way: Way, edges: Floats, reach_m: float) -> list[Crossing]:
     return [each for each in found if 0.0 < each.fraction <= 1.0]
 
 
-def _bands(way: Way, edges: Floats, reach_m: float) -> tuple[Floats, Floats]:
-    """From where to where the way, prolonged both ways, is within reach of each edge, in the plane at that edge.
+def _span(way: Way, edge: list[float], reach_m: float) -> Span | None:
+    """From where to where the way, prolonged both ways, is within reach of an edge, in the plane at that edge.
 
-    An edge with what is within its reach is two discs and the rectangle between them, all three convex, and so is the
-    whole; so the least of their starts and the greatest of their ends count. No start is inf.
+    What is within reach of an edge is two discs and the rectangle between them, all three convex, and so is the whole;
+    so the least of their starts and the greatest of their ends count.
     """
     lon, lat, lon2, lat2 = way
-    north = M_PER_DEG_LAT
-    east = north * np.maximum(np.cos(np.radians((edges[:, 1] + edges[:, 3]) / 2)), MIN_COS)
-    dx, dy = (lon2 - lon) * east, np.full(len(edges), (lat2 - lat) * north)
-    ax, ay = (edges[:, 0] - lon) * east, (edges[:, 1] - lat) * north
-    bx, by = (edges[:, 2] - lon) * east, (edges[:, 3] - lat) * north
+    lon_a, lat_a, lon_b, lat_b = edge
+    east = M_PER_DEG_LAT * max(cos(radians((lat_a + lat_b) / 2)), MIN_COS)
+    dx, dy = (lon2 - lon) * east, (lat2 - lat) * M_PER_DEG_LAT
+    ax, ay = (lon_a - lon) * east, (lat_a - lat) * M_PER_DEG_LAT
+    bx, by = (lon_b - lon) * east, (lat_b - lat) * M_PER_DEG_LAT
     spans = [_disc(ax, ay, dx, dy, reach_m), _disc(bx, by, dx, dy, reach_m)]
-
-    ex, ey = bx - ax, by - ay
-    length = np.hypot(ex, ey)
-    whole = length > 0.0
-    unit_x, unit_y = ex / np.where(whole, length, 1.0), ey / np.where(whole, length, 1.0)
-    side = _between(ay * unit_x - ax * unit_y, dx * unit_y - dy * unit_x, -reach_m, reach_m)
-    along = _between(-(ax * unit_x + ay * unit_y), dx * unit_x + dy * unit_y, 0.0, length)
-    start, end = np.maximum(side[0], along[0]), np.minimum(side[1], along[1])
-    spans.append(_where(whole & (start < end), start, end))
-    return np.min([s for s, _ in spans], axis=0), np.max([e for _, e in spans], axis=0)
+    length = hypot(bx - ax, by - ay)
+    if length > 0.0:
+        ux, uy = (bx - ax) / length, (by - ay) / length
+        across = _between(ay * ux - ax * uy, dx * uy - dy * ux, -reach_m, reach_m)
+        along = _between(-(ax * ux + ay * uy), dx * ux + dy * uy, 0.0, length)
+        spans.append((max(across[0], along[0]), min(across[1], along[1])))
+    spans = [span for span in spans if span[0] < span[1]]
+    return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
 
 
-def _disc(ax: Floats, ay: Floats, dx: Floats, dy: Floats, radius_m: float) -> tuple[Floats, Floats]:
+def _disc(ax: float, ay: float, dx: float, dy: float, radius_m: float) -> Span:
     """Where the way is within the radius of a point."""
-    square = dx * dx + dy * dy
-    cross = ax * dy - ay * dx
+    square, cross = dx * dx + dy * dy, ax * dy - ay * dx
     chord = square * radius_m**2 - cross * cross
-    middle, half = ax * dx + ay * dy, np.sqrt(np.maximum(chord, 0.0))
-    return _where(chord > 0.0, (middle - half) / square, (middle + half) / square)
+    if chord <= 0.0:
+        return NOWHERE
+    middle, half = ax * dx + ay * dy, sqrt(chord)
+    return (middle - half) / square, (middle + half) / square
 
 
-def _between(offset: Floats, slope: Floats, low: float, high: Floats | float) -> tuple[Floats, Floats]:
+def _between(offset: float, slope: float, low: float, high: float) -> Span:
     """Where offset + slope · t lies between low and high."""
-    flat = slope == 0.0
-    slope = np.where(flat, 1.0, slope)
+    if slope == 0.0:
+        return (-inf, inf) if low <= offset <= high else NOWHERE
     one, other = (low - offset) / slope, (high - offset) / slope
-    never = np.where((low <= offset) & (offset <= high), -np.inf, np.inf)
-    return np.where(flat, never, np.minimum(one, other)), np.where(flat, -never, np.maximum(one, other))
-
-
-def _where(there: Bools, start: Floats, end: Floats) -> tuple[Floats, Floats]:
-    """The spans that are there; the others begin at inf and end at -inf."""
-    return np.where(there, start, np.inf), np.where(there, end, -np.inf)
+    return min(one, other), max(one, other)
 
 
 def _distance_along(way: Way, edge: list[float], reach_m: float) -> Callable[[float], float]:
@@ -144,21 +138,24 @@ def _distance_along(way: Way, edge: list[float], reach_m: float) -> Callable[[fl
     return signed_m
 
 
-def _on_earth(start: float, end: float, signed_m: Callable[[float], float]) -> tuple[float, float]:
+def _on_earth(start: float, end: float, signed_m: Callable[[float], float]) -> Span:
     """The span found in the plane, with those of its ends that may lie on the way moved to where they are on the earth."""
     middle, slack = (start + end) / 2, (end - start) * PLANE_ERROR
     ends = []
-    for each, outward in ((start, start - slack), (end, end + slack)):
+    for each, outward in ((start, -slack), (end, slack)):
         on_way = -slack <= each <= 1.0 + slack
-        ends.append(_root(signed_m, middle, outward) if on_way else each)
+        ends.append(_root(signed_m, each, outward, middle) if on_way else each)
     return ends[0], ends[1]
 
 
-def _root(signed_m: Callable[[float], float], inside: float, outside: float) -> float:
-    """Where the distance is nought, between a place inside and one outside (regula falsi, the Illinois way)."""
+def _root(signed_m: Callable[[float], float], near: float, outward: float, middle: float) -> float:
+    """Where the distance is nought, near a place: by regula falsi, the Illinois way."""
+    inside, outside = near - outward, near + outward
     f_in, f_out = signed_m(inside), signed_m(outside)
     if f_in >= 0.0:
-        return inside
+        inside, f_in = middle, signed_m(middle)
+    if f_in >= 0.0:
+        return middle  # on the earth the way only grazes the zone
     if f_out <= 0.0:
         return outside
     last = 0.0

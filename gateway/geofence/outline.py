@@ -6,12 +6,12 @@ Edges are straight in longitude and latitude, as RFC 7946 (section 3.1.1) has it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import shapely
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
-from shapely.geometry.polygon import orient
 
 from gateway.geo import M_PER_DEG_LAT, m_per_deg_lon
 from gateway.model import Fence
@@ -38,14 +38,21 @@ def outline_of(fence: Fence) -> Outline:
         return Outline([[centre, centre]], False, _metres(fence.radius_m))
     if fence.shape == "corridor":
         return Outline([unwrapped(fence.coordinates[0][0])], False, _metres(fence.width_m) / 2)
-    polygons = [Polygon(rings[0], rings[1:]) for rings in unwrapped_polygons(fence.coordinates)]
+    polygons = unwrapped_polygons(fence.coordinates)
     if len(polygons) > 1:
         # A polygon cut at the antimeridian comes in two: the cut is no boundary of the zone.
-        polygons = list(shapely.get_parts(shapely.unary_union(polygons)))
-    lines: list[Line] = []
-    for polygon in map(orient, polygons):
-        lines += [list(ring.coords) for ring in (polygon.exterior, *polygon.interiors)]
-    return Outline(lines, True, 0.0)
+        fused = shapely.unary_union([Polygon(rings[0], rings[1:]) for rings in polygons])
+        polygons = [[list(r.coords) for r in (p.exterior, *p.interiors)] for p in shapely.get_parts(fused)]
+    return Outline([_turned(ring, i == 0) for rings in polygons for i, ring in enumerate(rings)], True, 0.0)
+
+
+def _turned(ring: Line, left: bool) -> Line:
+    """The ring with what it encloses on its left, or on its right; closed if it was not."""
+    if ring[0] != ring[-1]:
+        ring = [*ring, ring[0]]
+    base = ring[0][0]
+    doubled = sum((x1 - base) * y2 - (x2 - base) * y1 for (x1, y1), (x2, y2) in pairwise(ring))
+    return ring if (doubled > 0.0) == left else ring[::-1]
 
 
 def _metres(value: float | None) -> float:

@@ -261,12 +261,22 @@ class Zones:
     def passing(
         self, lat1_deg: npt.ArrayLike, lon1_deg: npt.ArrayLike, lat2_deg: npt.ArrayLike, lon2_deg: npt.ArrayLike
     ) -> tuple[Ints, Ints]:
-        """Pairs (index of the way from 1 to 2, handle) of which `crossings` may find something: their boxes meet."""
-        lat1, lat2 = np.atleast_1d(np.asarray(lat1_deg, np.float64)), np.atleast_1d(np.asarray(lat2_deg, np.float64))
-        lon1 = np.atleast_1d(np.asarray(lon1_deg, np.float64))
-        lon2 = _beside_many(np.atleast_1d(np.asarray(lon2_deg, np.float64)), lon1)
+        """Pairs (index of the way from 1 to 2, handle) of which `crossings` may find something: the way meets the box."""
+        lat1, lon1, lat2, lon2 = (
+            np.atleast_1d(np.asarray(c, np.float64)) for c in (lat1_deg, lon1_deg, lat2_deg, lon2_deg)
+        )
+        lon2 = _beside_many(lon2, lon1)
         south, north = np.minimum(lat1, lat2), np.maximum(lat1, lat2)
-        return self._meeting(south, np.minimum(lon1, lon2), north, np.maximum(lon1, lon2))
+        way, zone = self._meeting(south, np.minimum(lon1, lon2), north, np.maximum(lon1, lon2))
+        # Both boxes meet. A corner of the zone's lies on either side of the way, or all do.
+        dx, dy = (lon2 - lon1)[way], (lat2 - lat1)[way]
+        zone_south, zone_north = np.frombuffer(self._south)[zone], np.frombuffer(self._north)[zone]
+        middle = np.frombuffer(self._middle)[zone]
+        off_x = middle - _beside_many(lon1[way], middle)
+        off_y = (zone_south + zone_north) / 2 - lat1[way]
+        half_x, half_y = np.frombuffer(self._half)[zone], (zone_north - zone_south) / 2
+        met = np.abs(dx * off_y - dy * off_x) <= (np.abs(dx) * half_y + np.abs(dy) * half_x) * SLACK
+        return way[met], zone[met]
 
     def crossings(
         self, handle: int, lat1_deg: float, lon1_deg: float, lat2_deg: float, lon2_deg: float

@@ -143,6 +143,20 @@ def test_a_border_of_many_points() -> None:
     assert (east.fraction - west.fraction) * 2 * m_per_deg_lon(50.0) == pytest.approx(100_000.0, rel=1e-6)
 
 
+def test_a_long_way_passes_only_what_it_comes_near() -> None:
+    """A diagonal through a hundred boxes meets those along it; more would each be asked for crossings."""
+    boxes = [
+        [(10 + 0.1 * x + dx, 50 + 0.1 * y + dy) for dx, dy in ((0, 0), (0.05, 0), (0.05, 0.05), (0, 0))]
+        for x in range(10)
+        for y in range(10)
+    ]
+    zones = Zones(Fence(fence_id=str(i), shape="polygon", coordinates=((tuple(box),),)) for i, box in enumerate(boxes))
+    ways, handles = zones.passing([50.0, 51.03, 50.02], [10.01, 10.0, 9.0], [51.0, 50.0, 50.02], [11.01, 11.03, 10.12])
+    assert handles[ways == 0].tolist() == [11 * i for i in range(10)]
+    assert handles[ways == 1].tolist() == [9 * i + 10 for i in range(1, 10)]
+    assert handles[ways == 2].tolist() == [0, 10]
+
+
 def test_over_the_antimeridian() -> None:
     zones = one("circle", [(180.0, 10.0)], radius_m=1_000.0)
     assert [c.entering for c in zones.crossings(0, 10.0, 179.9, 10.0, -179.9)] == [True, False]
