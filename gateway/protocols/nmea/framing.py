@@ -16,15 +16,13 @@ MAX_SENTENCE_BYTES = 256
 
 _MAX_TAG_BYTES = 96
 _BODY = rb"[$!][ -#%%-~]{0,%d}+" % (MAX_SENTENCE_BYTES - 1)
-_SENTENCE = re.compile(
-    rb"("
-    + _BODY
-    + rb")(?:(\r{0,3}\n|\r{1,3}+(?=[^\n]))|(?=[^\r\n]))"  # CR CR LF (Firefly), LF alone and CR alone are all met
-)
-_TAG = re.compile(rb"\\[ -\[\]-~]{1,%d}\\\Z" % _MAX_TAG_BYTES)
-_UNFINISHED = re.compile(
-    rb"(?:\\[ -\[\]-~]{0,%d}+\\?)?(?:" % _MAX_TAG_BYTES + _BODY + rb"\r{0,3})?\Z",
-)
+_LINE_END = rb"\r{0,3}\n|\r{1,3}+(?=[^\n])"  # CR LF, CR CR LF (Firefly), LF alone and CR alone are all met
+_TAG_TEXT = rb"\\[ -\[\]-~]{%d,%d}+"
+
+_SENTENCE = re.compile(rb"(%s)(?:(%s)|(?=[^\r\n]))" % (_BODY, _LINE_END))
+_START = re.compile(_BODY)
+_TAG = re.compile((_TAG_TEXT + rb"\\\Z") % (1, _MAX_TAG_BYTES))
+_UNFINISHED = re.compile(rb"(?:%s\\?)?(?:%s\r{0,3})?\Z" % (_TAG_TEXT % (0, _MAX_TAG_BYTES), _BODY))
 MAX_PENDING_BYTES = MAX_SENTENCE_BYTES + _MAX_TAG_BYTES + 5
 
 
@@ -50,8 +48,7 @@ class Framer:
         for found in _SENTENCE.finditer(data):
             start, end = found.span()
             body, line_end = found.groups()
-            if start and data[start - 1] == 0x5C and (tag := _TAG.search(data, done, start)):
-                start = tag.start()
+            start = _start_of_tag(data, done, start)
             self.noise_bytes += start - done
             done = end
             yield Sentence(data[start:end], body, line_end is not None)
@@ -62,16 +59,23 @@ class Framer:
 
     def flush(self) -> Sentence | None:
         """What is pending, taken as it stands because nothing more will come; noise is counted."""
-        found = re.search(_BODY, pending := self._pending)
-        self._pending = b""
+        pending, self._pending = self._pending, b""
+        found = _START.search(pending)
         if found is None:
             self.noise_bytes += len(pending)
             return None
-        tag = _TAG.search(pending, 0, found.start())
-        start = tag.start() if tag else found.start()
+        start = _start_of_tag(pending, 0, found.start())
         self.noise_bytes += start
         return Sentence(pending[start:], found[0], found.end() < len(pending))
 
     @property
     def pending(self) -> bytes:
         return self._pending
+
+
+def _start_of_tag(data: bytes, done: int, start: int) -> int:
+    """Where the TAG block before a sentence begins (NMEA 4, between backslashes); the sentence's own start without one."""
+    if start == done or data[start - 1] != 0x5C:
+        return start
+    tag = _TAG.search(data, max(done, start - _MAX_TAG_BYTES - 2), start)
+    return tag.start() if tag else start

@@ -561,6 +561,7 @@ def address_of(text: bytes) -> bytes:
     return name
 
 
+@functools.lru_cache(maxsize=256)
 def reader_of(address: bytes) -> Reader | None:
     """What reads sentences of that address; None if they can say nothing about a position."""
     if address.startswith(b"P"):  # before the rule of the last three letters: PGRMC is no RMC
