@@ -79,14 +79,12 @@ class Readers:
             return db
 
 
-def disk_trouble(path: Path, error: sqlite3.Error) -> DiskTrouble | None:
-    """What the operator should know, when the error comes from the disk (and not from us)."""
-    name = getattr(error, "sqlite_errorname", "")
+def disk_trouble(path: Path, error: sqlite3.OperationalError) -> DiskTrouble:
+    """What the operator should know when the file could not be written, now, through no fault of what was to be."""
+    name = error.sqlite_errorname
     if name == "SQLITE_FULL":
         return DiskTrouble(f"{path}: the disk is full; make room, and intake goes on by itself")
-    if name.startswith("SQLITE_IOERR"):
-        return DiskTrouble(f"{path}: the disk fails ({name}: {error}); intake goes on by itself once it works")
-    return None
+    return DiskTrouble(f"{path}: cannot be written ({name}: {error}); intake goes on by itself once it can")
 
 
 def free_bytes(folder: Path) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.001
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
+UNWRITABLE = (ValueError, TypeError, OverflowError, msgspec.MsgspecError, sqlite3.DataError)
+"""Errors that lie in what is to be written. The disk's are waited for, and any other ends the task."""
 
 
 class IntakeOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -269,10 +272,8 @@ class Intake:
         now_ms = self._now_ms()
         try:
             return self._journal.append(batch.arrivals, now_ms)
-        except DiskTrouble:
-            raise
-        except Exception:
-            log.exception("journal: a batch of %d could not be written; trying it in parts", len(batch.arrivals))
+        except UNWRITABLE:
+            log.exception("journal: a batch of %d cannot be written; trying its parts", len(batch.arrivals))
             return self._write_apart(batch, now_ms)
 
     def _write_again(self, ids: Sequence[int], decoded: Sequence[Received]) -> Appended:
@@ -290,7 +291,7 @@ class Intake:
             unknown = self._unknown(arrival.frame.messages)
             if not unknown:
                 checked.append(arrival)
-            elif self.registry.unknown == "register":
+            elif self.registry.may_register:
                 for device_id in unknown:
                     put = DevicePut(arrival.received_ms, Assignment(device_id=device_id, vehicle_id=device_id))
                     self.registry.apply(put)
@@ -318,9 +319,7 @@ class Intake:
             arrival = batch.arrivals[0]
             try:
                 appended = self._journal.append([arrival], now_ms)
-            except DiskTrouble:
-                raise
-            except Exception as e:
+            except UNWRITABLE as e:
                 log.exception("journal: cannot be written, set apart: %s", type(arrival).__name__)
                 self.stats.set_apart += 1
                 if not isinstance(arrival, Received):

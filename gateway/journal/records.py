@@ -16,7 +16,7 @@ class JournalError(Exception):
 
 
 class DiskTrouble(JournalError):
-    """Nothing was written because the disk is full or failing. The same call works again once the disk does."""
+    """Nothing was written: the disk is full or fails, or somebody locks the file. The same call works once it can."""
 
 
 class JournalOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

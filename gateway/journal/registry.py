@@ -7,6 +7,9 @@ from typing import Literal
 
 from gateway.model import Assignment, DevicePut
 
+MAX_REGISTERED = 100_000
+"""Devices, beyond which none registers itself: whoever makes up ids must not fill the memory."""
+
 
 class Registry:
     """Assignments by device. `unknown`: what becomes of a device that none names.
@@ -36,6 +39,11 @@ class Registry:
     def vehicle_of(self, device_id: str, time_ms: int) -> str | None:
         found = self.assignment_of(device_id, time_ms)
         return found.vehicle_id if found else None
+
+    @property
+    def may_register(self) -> bool:
+        """Whether an unknown device is to be registered, as a vehicle of the same id."""
+        return self.unknown == "register" and len(self._of_device) < MAX_REGISTERED
 
     def knows_device(self, device_id: str) -> bool:
         return device_id in self._of_device

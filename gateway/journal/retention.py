@@ -71,10 +71,11 @@ def _cut_backlogs(
 
 def _last_before(db: sqlite3.Connection, time_ms: float) -> int:
     """The last entry received before a time. Ids rise with time, save for steps of the clock."""
-    row = db.execute("SELECT min(id), max(id) FROM entries").fetchone()
-    if row[0] is None:
+    # Two look-ups: asked for both at once, SQLite would read the whole table.
+    first, last = db.execute("SELECT (SELECT min(id) FROM entries), (SELECT max(id) FROM entries)").fetchone()
+    if first is None:
         return 0
-    low, high = row[0] - 1, row[1]  # invariant: `low` is old enough; whatever follows `high` is not
+    low, high = first - 1, last  # invariant: `low` is old enough; whatever follows `high` is not
     while low < high:
         middle = (low + high + 1) // 2
         at = db.execute(

@@ -9,6 +9,8 @@ from gateway.journal.records import JournalError
 
 APPLICATION_ID = 0x47544A31  # "GTJ1": tells this file from any other SQLite database
 VERSION = 1
+LOCKED_S = 1.0
+"""How long a stranger (someone who looks into the file with a tool) may hold it before intake is in trouble."""
 CACHE_KIB = 32 * 1024
 WAL_PAGES = 4_000
 WAL_KEPT_BYTES = 64 * 1024 * 1024
@@ -50,11 +52,15 @@ CREATE TABLE accounts (
     last_heard_ms INTEGER, PRIMARY KEY (device, source)
 ) WITHOUT ROWID;
 
+-- gone_entry: the entry whose command replaced or removed this one (for a removal: its own). over_ms: the last moment
+-- that a plan speaks of.
 CREATE TABLE commands (
-    entry INTEGER NOT NULL, n INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, removes INTEGER NOT NULL,
-    body BLOB NOT NULL, PRIMARY KEY (entry, n)
+    entry INTEGER NOT NULL, n INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, gone_entry INTEGER,
+    over_ms INTEGER, body BLOB NOT NULL, PRIMARY KEY (entry, n)
 ) WITHOUT ROWID;
-CREATE INDEX commands_of_subject ON commands (kind, subject, entry, n);
+CREATE UNIQUE INDEX commands_in_force ON commands (kind, subject) WHERE gone_entry IS NULL;
+CREATE INDEX commands_gone ON commands (gone_entry) WHERE gone_entry IS NOT NULL;
+CREATE INDEX commands_over ON commands (over_ms) WHERE over_ms IS NOT NULL;
 
 CREATE TABLE verdicts (entry INTEGER PRIMARY KEY, body BLOB NOT NULL);
 
@@ -80,7 +86,7 @@ _MIGRATIONS: dict[int, str] = {}
 def open_writer(path: Path) -> sqlite3.Connection:
     """The connection that writes: makes the file, or brings an older one up to date. JournalError says what is wrong."""
     try:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, check_same_thread=False)
     except sqlite3.OperationalError as e:
         raise JournalError(f"{path}: the journal cannot be opened: {e}; check the folder and its rights") from e
     try:
@@ -97,7 +103,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA query_only = ON")
-    db.execute("PRAGMA mmap_size = 268435456")
     return db
 
 

@@ -111,8 +111,10 @@ class Journal:
                 _write_quarantine(db, books.quarantine)
                 counts = accounting.add(db, books.accounts)
             self._seen.trim()
-            self._totals.add(counts)
-            self._totals.add(reversed_)
+            totals = msgspec.structs.replace(self._totals)
+            totals.add(counts)
+            totals.add(reversed_)
+            self._totals = totals
             if entry_id is not None:
                 self._last_entry_id = entry_id
             return Appended(entry_id, counts)
@@ -197,9 +199,8 @@ class Journal:
 
     @property
     def totals(self) -> Counts:
-        """The sum of the accounts, at no cost."""
-        with self._lock:
-            return msgspec.structs.replace(self._totals)
+        """The sum of the accounts as of the last commit, at no cost. Not to be changed."""
+        return self._totals
 
     def world(self, as_of_entry: int | None = None) -> list[Command]:
         """The latest command on each plan, fence and assignment in force, as of an entry (None: now), in order."""
@@ -344,9 +345,8 @@ class Journal:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 self._recall()
-                trouble = disk_trouble(self.path, e) if isinstance(e, sqlite3.Error) else None
-                if trouble:
-                    raise trouble from e
+                if isinstance(e, sqlite3.OperationalError):
+                    raise disk_trouble(self.path, e) from e
                 raise
             self._cursors.written(marks)
 

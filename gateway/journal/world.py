@@ -1,4 +1,8 @@
-"""What commands said of plans, fences and devices: kept beyond the entries that brought them, one row per subject."""
+"""What commands said of plans, fences and devices: kept beyond the entries that brought them, one row per subject.
+
+A row that a later command replaced or removed names that command's entry, so that the world can be told as of any entry
+within retention, and pruned without looking at what is in force.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +12,56 @@ from collections.abc import Iterable, Iterator
 from gateway.journal import codec
 from gateway.model import Command, DevicePut, FenceRemove, FencesPut, Item, Plan, PlanPut, PlanRemove
 
-_LATEST = """
-SELECT c.body FROM commands c
-JOIN (SELECT kind, subject, max(entry) AS entry FROM commands WHERE entry <= :upto GROUP BY kind, subject) latest
-  ON c.kind = latest.kind AND c.subject = latest.subject AND c.entry = latest.entry
-WHERE NOT c.removes
-  AND c.n = (SELECT max(n) FROM commands s WHERE s.kind = c.kind AND s.subject = c.subject AND s.entry = c.entry)
-  AND c.entry <= :upto
-ORDER BY c.entry, c.n
-"""
-
-_SUPERSEDED = """
-DELETE FROM commands WHERE entry <= :upto AND (
-    EXISTS (SELECT 1 FROM commands l WHERE l.kind = commands.kind AND l.subject = commands.subject
-            AND l.entry <= :upto AND (l.entry, l.n) > (commands.entry, commands.n))
-    OR removes)
-"""
-
-_Row = tuple[str, str, int, Command]
+_Row = tuple[str, str, Command]
 
 
-def rows_of(command: Command) -> Iterator[_Row]:
-    """kind, subject, removes, and the command narrowed to that subject."""
+def _rows_of(command: Command) -> Iterator[_Row]:
+    """kind, subject, and the command narrowed to that subject."""
     match command:
         case PlanPut():
-            yield "plan", command.plan.plan_id, 0, command
+            yield "plan", command.plan.plan_id, command
         case PlanRemove():
-            yield "plan", command.plan_id, 1, command
+            yield "plan", command.plan_id, command
         case FencesPut():
             for fence in command.fences:
-                yield "fence", fence.fence_id, 0, FencesPut(command.received_ms, (fence,))
+                yield "fence", fence.fence_id, FencesPut(command.received_ms, (fence,))
         case FenceRemove():
-            yield "fence", command.fence_id, 1, command
+            yield "fence", command.fence_id, command
         case DevicePut():
             # A device's assignments follow each other: what is put anew from the same moment on replaces the old.
-            a = command.assignment
-            yield "device", f"{a.valid_from_ms} {a.device_id}", 0, command
+            yield "device", f"{command.assignment.valid_from_ms} {command.assignment.device_id}", command
 
 
 def add(db: sqlite3.Connection, entry_id: int, items: Iterable[Item]) -> None:
     """Part of the transaction that writes the entry."""
     commands = (i for i in items if isinstance(i, PlanPut | PlanRemove | FencesPut | FenceRemove | DevicePut))
-    rows = [row for command in commands for row in rows_of(command)]
-    db.executemany(
-        "INSERT INTO commands (entry, n, kind, subject, removes, body) VALUES (?, ?, ?, ?, ?, ?)",
-        [(entry_id, n, kind, subject, gone, codec.encode(said)) for n, (kind, subject, gone, said) in enumerate(rows)],
-    )
+    rows = (row for command in commands for row in _rows_of(command))
+    for n, (kind, subject, command) in enumerate(rows):
+        db.execute(
+            "UPDATE commands SET gone_entry = ? WHERE kind = ? AND subject = ? AND gone_entry IS NULL",
+            (entry_id, kind, subject),
+        )
+        gone_entry = entry_id if isinstance(command, PlanRemove | FenceRemove) else None
+        over_ms = _over_ms(command.plan, command.received_ms) if isinstance(command, PlanPut) else None
+        db.execute(
+            "INSERT INTO commands (entry, n, kind, subject, gone_entry, over_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (entry_id, n, kind, subject, gone_entry, over_ms, codec.encode(command)),
+        )
 
 
 def read(db: sqlite3.Connection, upto_entry: int) -> list[Command]:
-    """The latest word on each plan, fence and assignment that is not removed, in the order it was said."""
-    return [codec.decode_command(body) for (body,) in db.execute(_LATEST, {"upto": upto_entry})]
+    """What was in force as of an entry, in the order it was said."""
+    rows = db.execute(
+        "SELECT body FROM commands WHERE entry <= ? AND (gone_entry IS NULL OR gone_entry > ?) ORDER BY entry, n",
+        (upto_entry, upto_entry),
+    )
+    return [codec.decode_command(body) for (body,) in rows]
 
 
-def prune(db: sqlite3.Connection, upto_entry: int, over_before_ms: int) -> int:
-    """Forgets, among commands up to an entry, what a later one replaced or removed, and plans over before a time."""
-    # Superseded rows first: a removal may go only once nothing older of its subject is left.
-    removed = db.execute(_SUPERSEDED, {"upto": upto_entry}).rowcount
-    over = []
-    for entry, n, body in db.execute(
-        "SELECT entry, n, body FROM commands WHERE kind = 'plan' AND entry <= ? ORDER BY entry LIMIT 500", (upto_entry,)
-    ):
-        command = codec.decode_command(body)
-        if isinstance(command, PlanPut) and _over_ms(command.plan, command.received_ms) < over_before_ms:
-            over.append((entry, n))
-    db.executemany("DELETE FROM commands WHERE entry = ? AND n = ?", over)
-    return removed + len(over)
+def prune(db: sqlite3.Connection, upto_entry: int, over_before_ms: int) -> None:
+    """Forgets what was replaced or removed up to an entry, and plans of such entries that were over before a time."""
+    db.execute("DELETE FROM commands WHERE gone_entry <= ?", (upto_entry,))
+    db.execute("DELETE FROM commands WHERE over_ms < ? AND entry <= ?", (over_before_ms, upto_entry))
 
 
 def _over_ms(plan: Plan, received_ms: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -169,6 +170,13 @@ async def test_unknown_devices_can_be_registered_as_they_come(tmp_path: Path) ->
         assert b.journal.world() == [put]
 
 
+async def test_there_is_an_end_to_registering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.journal.registry.MAX_REGISTERED", 2)
+    async with running(tmp_path, Registry(unknown="register")) as b:
+        await asyncio.gather(*(b.intake.submit(frame(fix(d))) for d in "xyzx"))
+        assert b.journal.totals == Counts(received=4, journaled=2, quarantined=1, duplicate=1)
+
+
 async def test_a_device_is_known_from_its_command_on(tmp_path: Path) -> None:
     async with running(tmp_path, knows()) as b:
         b.intake.submit(frame(fix()))
@@ -207,6 +215,22 @@ async def test_a_full_disk_acknowledges_nothing_and_goes_on_by_itself(
         assert (b.intake.queued_messages, b.intake.queued_bytes) == (0, 0)
         assert consistent(b.journal)
         assert len([r for r in caplog.records if "intake waits" in r.message]) == 1, "said once, not at every try"
+
+
+async def test_somebody_who_locks_the_file_costs_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.journal.schema.LOCKED_S", 0.05)
+    async with running(tmp_path) as b:
+        stranger = sqlite3.connect(tmp_path / "j", isolation_level=None)
+        stranger.execute("BEGIN IMMEDIATE")
+        done = b.intake.submit(frame(fix()))
+        await asyncio.sleep(0.2)
+        assert "database is locked" in (b.intake.trouble or "")
+        stranger.execute("ROLLBACK")
+        stranger.close()
+        assert await asyncio.wait_for(done, 5) == 1
+        assert b.journal.totals == Counts(received=1, journaled=1)
 
 
 async def test_bytes_fill_the_queue_too(tmp_path: Path) -> None:
