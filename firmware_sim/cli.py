@@ -28,7 +28,7 @@ from firmware_sim.tours import STYLES
 from firmware_sim.truth import TruthLog
 from gateway.times import parse_rfc3339, rfc3339
 
-SETTLE_S = 60.0
+SETTLE_S = 45.0
 DAY_S = 4 * 3600.0
 
 EXAMPLES = """examples:
@@ -101,6 +101,13 @@ def _world_arguments(parser: argparse.ArgumentParser, style: str, vehicles: int)
     )
     parser.add_argument("--style", choices=sorted(STYLES), default=style, help=f"how tours are cut (default: {style})")
     parser.add_argument("--no-outages", dest="outages", action="store_false", help="every tracker always has a network")
+    parser.add_argument(
+        "--settle",
+        type=_positive,
+        default=SETTLE_S,
+        metavar="S",
+        help=f"an arrival counts when it lies so long before the end (default: {SETTLE_S:g})",
+    )
     parser.add_argument("--sim-seconds", type=_positive, help="stop after so many simulated seconds")
 
 
@@ -159,6 +166,7 @@ def _say(row: dict[str, Any]) -> None:
 
 
 def _fleet_of(arguments: argparse.Namespace, start_ms: int, *, serial: bool) -> Fleet:
+    arguments.out.mkdir(parents=True, exist_ok=True)
     options = FleetOptions(
         vehicles=arguments.vehicles,
         seed=arguments.seed,
@@ -176,7 +184,7 @@ def _run_positions(arguments: argparse.Namespace) -> int:
     length_s = arguments.sim_seconds or DAY_S
     start_ms = arguments.start
     if start_ms is None:
-        start_ms = round((time.time() - length_s) * 1000)
+        start_ms = int(time.time() - length_s) * 1000
     until_ms = start_ms + round(length_s * 1000)
     fleet = _fleet_of(arguments, start_ms, serial=False)
     progress = Progress(start_ms, until_ms)
@@ -185,7 +193,7 @@ def _run_positions(arguments: argparse.Namespace) -> int:
         written = write_positions(
             fleet, arguments.seed, until_ms, rows, truth, every_s=arguments.truth_every, progress=progress
         )
-    _say({"positions": written, **_counts(fleet, truth)})
+    _say({"positions": written, **_counts(fleet, truth, arguments.settle)})
     return 0
 
 
@@ -200,11 +208,11 @@ def _run_fleet(arguments: argparse.Namespace) -> int:
 
 
 async def _fleet(arguments: argparse.Namespace) -> int:
-    speed: float | None = arguments.speed
+    factor: float | None = arguments.speed
     start_ms = arguments.start
     if start_ms is None:
-        past_s = 0.0 if speed == 1.0 else arguments.sim_seconds or (arguments.seconds or 0.0) * (speed or 1.0)
-        start_ms = round((time.time() - past_s) * 1000)
+        past_s = 0.0 if factor == 1.0 else arguments.sim_seconds or (arguments.seconds or 0.0) * (factor or 1.0)
+        start_ms = int(time.time() - past_s) * 1000  # receivers fix on the second
     fleet = _fleet_of(arguments, start_ms, serial=arguments.serial is not None)
     links = _links(fleet, arguments)
     stop = asyncio.Event()
@@ -213,7 +221,7 @@ async def _fleet(arguments: argparse.Namespace) -> int:
     _say({"ready": True, "vehicles": arguments.vehicles, "start": rfc3339(start_ms), "out": str(arguments.out)})
     until_ms = None if arguments.sim_seconds is None else start_ms + round(arguments.sim_seconds * 1000)
     pace = Pace(
-        speed=speed, seconds=arguments.seconds, until_ms=until_ms, anchored=speed == 1.0 and arguments.start is None
+        factor=factor, seconds=arguments.seconds, until_ms=until_ms, anchored=factor == 1.0 and arguments.start is None
     )
     try:
         if arguments.wait:
@@ -225,8 +233,8 @@ async def _fleet(arguments: argparse.Namespace) -> int:
         for link in links:
             if isinstance(link, SerialFeed):
                 link.line.close()
-    _say(_summary(fleet, links, truth, driven))
-    return 0
+    _say({**_counts(fleet, truth, arguments.settle), **_delivery(links, driven)})
+    return _complain(links)
 
 
 def _links(fleet: Fleet, arguments: argparse.Namespace) -> list[Link]:
@@ -255,20 +263,20 @@ async def _go_ahead(stop: asyncio.Event) -> None:
         sys.stdin.readline()
 
 
-def _counts(fleet: Fleet, truth: TruthLog) -> dict[str, Any]:
+def _counts(fleet: Fleet, truth: TruthLog, settle_s: float) -> dict[str, Any]:
     world = fleet.world
     return {
         "vehicles": len(world.trackers),
         "start": rfc3339(world.start_ms),
         "end": rfc3339(world.now_ms),
         "fixes_made": sum(t.firmware.store.made for t in world.trackers),
-        "arrivals_true": truth.count("arrived", world.now_ms, SETTLE_S),
-        "departures_true": truth.count("departed", world.now_ms, SETTLE_S),
-        "settle_s": SETTLE_S,
+        "arrivals_true": truth.count("arrived", world.now_ms, settle_s),
+        "departures_true": truth.count("departed", world.now_ms, settle_s),
+        "settle_s": settle_s,
     }
 
 
-def _summary(fleet: Fleet, links: Sequence[Link], truth: TruthLog, driven: Driven) -> dict[str, Any]:
+def _delivery(links: Sequence[Link], driven: Driven) -> dict[str, Any]:
     """fixes_made = acknowledged + buffered + dropped + serial_written + serial_lost; published is what was sent at least
     once and is acknowledged or awaits it.
     """
@@ -276,7 +284,6 @@ def _summary(fleet: Fleet, links: Sequence[Link], truth: TruthLog, driven: Drive
     serial = [link for link in links if isinstance(link, SerialFeed)]
     by_mqtt = [link.tracker.firmware.store for link in mqtt]
     return {
-        **_counts(fleet, truth),
         "published": sum(link.published for link in mqtt),
         "acknowledged": sum(s.acknowledged_count for s in by_mqtt),
         "resent": sum(link.resent for link in mqtt),
@@ -287,6 +294,14 @@ def _summary(fleet: Fleet, links: Sequence[Link], truth: TruthLog, driven: Drive
         "reconnects": sum(link.reconnects for link in mqtt),
         "behind_s": round(driven.behind_s, 2),
     }
+
+
+def _complain(links: Sequence[Link]) -> int:
+    """1 when trackers with a network could not deliver, and say why."""
+    stuck = [link for link in links if isinstance(link, MqttLink) and link.trouble and link.pending]
+    if stuck:
+        print(f"firmware-sim: {len(stuck)} trackers could not deliver: {stuck[0].trouble}", file=sys.stderr)
+    return 1 if stuck else 0
 
 
 def _run_serial(arguments: argparse.Namespace) -> int:

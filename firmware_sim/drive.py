@@ -15,16 +15,16 @@ from firmware_sim.world import World
 TICK_S = 0.05
 BACKLOG = 0.5
 """As fast as possible means: until a store is this full."""
-DRAIN_S = 5.0
+DRAIN_S = 3.0
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """`speed`: simulated seconds per second, None as fast as possible. It ends after `seconds` of ours, at `until_ms`
+    """`factor`: simulated seconds per second, None as fast as possible. It ends after `seconds` of ours, at `until_ms`
     of theirs, or (as fast as possible) when everyone is home; None is no limit. `anchored`: simulated time is the
     wall clock's, so a start in the past is caught up with.
     """
 
-    speed: float | None = 1.0
+    factor: float | None = 1.0
     seconds: float | None = None
     until_ms: int | None = None
     anchored: bool = True
@@ -79,12 +79,12 @@ async def _live(
             break
         if pace.until_ms is not None and world.now_ms >= pace.until_ms:
             break
-        if pace.speed is None:
+        if pace.factor is None:
             if world.over:
                 break
             goal_ms = world.now_ms + 20_000 if not _backlog(links) else world.now_ms
         else:
-            goal_ms = begun_ms + round((loop.time() - begun_s) * pace.speed * 1000)
+            goal_ms = begun_ms + round((loop.time() - begun_s) * pace.factor * 1000)
         if pace.until_ms is not None:
             goal_ms = min(goal_ms, pace.until_ms)
         stepped_s = loop.time()
@@ -92,10 +92,10 @@ async def _live(
             truth.write(world.step())
             for link in links:
                 link.look(world.now_ms)
-        if pace.speed is not None and loop.time() - started_s > 1.0:
-            driven.behind_s = max(driven.behind_s, (goal_ms - world.now_ms) / 1000.0 / pace.speed)
+        if pace.factor is not None and loop.time() - started_s > 1.0:
+            driven.behind_s = max(driven.behind_s, (goal_ms - world.now_ms) / 1000.0 / pace.factor)
         progress(world.now_ms)
-        await asyncio.sleep(0.0 if pace.speed is None else TICK_S)
+        await asyncio.sleep(0.0 if pace.factor is None else TICK_S)
 
 
 def _backlog(links: Sequence[Link]) -> bool:

@@ -36,6 +36,7 @@ class Make(Struct, frozen=True, kw_only=True):
     """How a sort of tracker speaks. `topic` and `device_id` are templates of `{serial}`, `{user}`, `{vehicle}`.
 
     `batch` is the most records in one packet. `options` are the encoder's. Without a topic it speaks over a serial line.
+    `tells_engine`: wired to the vehicle. `needs_fix`: says nothing while it does not know where it is.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Make(Struct, frozen=True, kw_only=True):
     batch: int = 1
     options: dict[str, object] = {}
     tells_engine: bool = True
+    needs_fix: bool = False
 
 
 MAKES = {
@@ -53,6 +55,7 @@ MAKES = {
     for m in (
         Make(
             name="teltonika", protocol="teltonika", device_id="{serial}", topic="teltonika/{serial}/data", batch=20,
+            options={"codec": "8"},
             policy=Policy(),
         ),
         Make(
@@ -61,7 +64,7 @@ MAKES = {
         ),
         Make(
             name="owntracks", protocol="owntracks", device_id="{user}-phone", topic="owntracks/{user}/phone",
-            policy=Policy(moving_s=10.0, standing_s=15.0, off_s=30.0, distance_m=100.0, turn_deg=360.0), tells_engine=False,
+            policy=Policy(moving_s=10.0, standing_s=15.0, off_s=30.0, distance_m=100.0, turn_deg=360.0), tells_engine=False, needs_fix=True,
         ),
         Make(
             name="nmea", protocol="nmea", device_id="{vehicle}-gps", topic=None, policy=EVERY_SECOND,
@@ -107,7 +110,7 @@ class Firmware:
 
     def observe(self, truth: State) -> None:
         fix = self.receiver.fix(truth)
-        if self._due(fix, truth):
+        if (fix.valid or not self.make.needs_fix) and self._due(fix, truth):
             self._last, self._last_ignition = fix, truth.ignition
             self.store.put(msgspec.structs.replace(fix, attributes=self._attributes(truth)))
 

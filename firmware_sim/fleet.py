@@ -61,7 +61,6 @@ class Fleet(Struct, frozen=True, kw_only=True):
 
     def write(self, folder: Path) -> None:
         """plans.json, fences.geojson, city.geojson and devices.json."""
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "plans.json").write_bytes(plans_json(self.plans))
         (folder / "fences.geojson").write_bytes(fences_document(self.zones))
         (folder / "city.geojson").write_bytes(self.city.geojson)
@@ -110,9 +109,11 @@ def _tracker(i: int, options: FleetOptions, style: Style, planner: Planner, zone
 
 
 def _outages(i: int, options: FleetOptions, style: Style, make: Make, dice: random.Random) -> tuple[Outage, ...]:
-    """Every tenth network fails: in a demonstration soon and briefly, else some time in the day for up to 20 minutes."""
-    if make.topic is None or i % 10 not in (4, 8):
+    """Some networks fail: in a demonstration two of 25, soon and briefly, else a fifth of them for up to 20 minutes."""
+    if make.topic is None or i % (25 if style.rolling else 10) not in (4, 8):
         return ()
-    from_s, for_s = (40.0 + i, 50.0) if style.rolling else (dice.uniform(600, 7_200), dice.uniform(180, 1_200))
+    from_s, for_s = (
+        (14.0 + 2 * (i % 25), 30.0) if style.rolling else (dice.uniform(600, 7_200), dice.uniform(180, 1_200))
+    )
     from_ms = options.start_ms + round(from_s * 1000)
     return (Outage(from_ms, from_ms + round(for_s * 1000)),)

@@ -34,6 +34,8 @@ class MqttLink:
         self.published = 0
         self.resent = 0
         self.reconnects = 0
+        self.trouble: str | None = None
+        """Why the last attempt failed; None while all is well."""
         self._topic = tracker.device.topic
         self._broker = broker
         self._dice = random.Random(f"{seed}/{tracker.vehicle_id}/link")
@@ -64,14 +66,12 @@ class MqttLink:
             while True:
                 await self._online.wait()
                 try:
-                    hello = connect_packet(
-                        self.tracker.device.device_id, KEEPALIVE_S, self._broker.username, self._broker.password
-                    )
-                    self._session = await Session.open(self._broker.host, self._broker.port, hello, CONNECT_S)
-                    retry_s = RETRY_S[0]
+                    self._session = await self._connect()
+                    self.trouble, retry_s = None, RETRY_S[0]
                     await self._send(self._session)
-                except (OSError, TimeoutError):
+                except (OSError, TimeoutError) as e:
                     self.reconnects += 1
+                    self.trouble = str(e) or "no answer in time"
                     if self._session is not None:
                         self._session.cut()
                 self._session = None
@@ -81,9 +81,16 @@ class MqttLink:
             if self._session is not None:
                 self._session.leave()
 
+    async def _connect(self) -> Session:
+        broker = self._broker
+        hello = connect_packet(self.tracker.device.device_id, KEEPALIVE_S, broker.username, broker.password)
+        return await Session.open(broker.host, broker.port, hello, timeout_s=CONNECT_S, on_lost=self._work.set)
+
     async def _send(self, session: Session) -> None:
         store = self.tracker.firmware.store
         while True:
+            if session.closed:
+                raise ConnectionResetError("the link is down")
             records = store.take()
             if not records:
                 await self._next_work(session)

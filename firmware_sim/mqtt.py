@@ -7,6 +7,7 @@ test wants it cut. Source: MQTT 3.1.1 (OASIS), sections 2 and 3.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 CONNACK, PUBACK = 2, 4
 MAX_PACKET_BYTES = 64 * 1024
@@ -44,9 +45,10 @@ def publish_packet(topic: str, payload: bytes, packet_id: int) -> bytes:
 class Session(asyncio.Protocol):
     """One connection of one device. Futures end with ConnectionError when the link breaks."""
 
-    def __init__(self, hello: bytes) -> None:
+    def __init__(self, hello: bytes, on_lost: Callable[[], None]) -> None:
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hello = hello
+        self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._puback: tuple[int, asyncio.Future[None]] | None = None
@@ -54,10 +56,14 @@ class Session(asyncio.Protocol):
         self.closed = False
 
     @classmethod
-    async def open(cls, host: str, port: int, hello: bytes, timeout_s: float) -> Session:
-        """Connect and be let in. Raises ConnectionError or TimeoutError."""
+    async def open(
+        cls, host: str, port: int, hello: bytes, *, timeout_s: float, on_lost: Callable[[], None]
+    ) -> Session:
+        """Connect and be let in; `on_lost` is called when the link is gone. Raises OSError or TimeoutError."""
         async with asyncio.timeout(timeout_s):
-            transport, session = await asyncio.get_running_loop().create_connection(lambda: cls(hello), host, port)
+            transport, session = await asyncio.get_running_loop().create_connection(
+                lambda: cls(hello, on_lost), host, port
+            )
             try:
                 await session.admitted
             except BaseException:
@@ -101,6 +107,7 @@ class Session(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._fail(ConnectionResetError(f"the link broke: {exc or 'closed by the other side'}"))
+        self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

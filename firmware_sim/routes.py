@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from firmware_sim.city import City, Place
 
-PACE = 0.92
+PACE = 0.86
 """Average speed between crossings as a share of the limit; with the waits below it makes the timetable of a tour."""
-LIGHT_S = 9.0
+LIGHT_S = 16.0
 TURN_S = 2.5
 SIDEWAYS_MPS2 = 2.2
 """What load and passengers bear in a bend."""
@@ -36,30 +36,43 @@ class Search(Struct, frozen=True):
         return path[-2::-1]
 
 
-def search(city: City, from_arc: int, *, until_s: float = math.inf, goal: int | None = None) -> Search:
-    """Dijkstra from the far end of an arc, over arcs, because turns cost time and a U-turn is for dead ends only."""
-    seconds = {from_arc: 0.0}
-    before: dict[int, int] = {}
-    queue = [(0.0, from_arc)]
-    done: set[int] = set()
-    while queue:
-        cost, here = heapq.heappop(queue)
-        if here in done:
-            continue
-        done.add(here)
-        if here == goal or cost > until_s:
-            break
-        arc = city.arcs[here]
-        out = city.out[arc.end]
-        for there in out:
-            if there in done or (there == arc.twin and len(out) > 1):
+class Ways:
+    """The city as a search sees it: from each arc, the arcs one can go on to and the seconds until their far end.
+
+    Over arcs, not crossings, because turns cost time and a U-turn is for dead ends only.
+    """
+
+    def __init__(self, city: City) -> None:
+        self._onward = [
+            [
+                (there, crossing_s(city, arc.index, there) + drive_s(city, there))
+                for there in city.out[arc.end]
+                if there != arc.twin or len(city.out[arc.end]) == 1
+            ]
+            for arc in city.arcs
+        ]
+
+    def search(self, from_arc: int, *, until_s: float = math.inf, goal: int | None = None) -> Search:
+        """What can be reached from the far end of an arc (Dijkstra), up to a time or a goal."""
+        seconds = {from_arc: 0.0}
+        before: dict[int, int] = {}
+        done: dict[int, float] = {}
+        queue = [(0.0, from_arc)]
+        while queue:
+            cost_s, here = heapq.heappop(queue)
+            if here in done:
                 continue
-            cost_there = cost + crossing_s(city, here, there) + drive_s(city, there)
-            if cost_there < seconds.get(there, math.inf):
-                seconds[there] = cost_there
-                before[there] = here
-                heapq.heappush(queue, (cost_there, there))
-    return Search({a: seconds[a] for a in done}, before)
+            if cost_s > until_s:
+                break
+            done[here] = cost_s
+            if here == goal:
+                break
+            for there, more_s in self._onward[here]:
+                if cost_s + more_s < seconds.get(there, math.inf):
+                    seconds[there] = cost_s + more_s
+                    before[there] = here
+                    heapq.heappush(queue, (cost_s + more_s, there))
+        return Search(done, before)
 
 
 def drive_s(city: City, arc: int, share: float = 1.0) -> float:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from firmware_sim.city import City, Place, to_geo, to_place
 from firmware_sim.fences import Zone, circle, crossings
-from firmware_sim.routes import Route, Search, crossing_s, drive_s, route, search
+from firmware_sim.routes import Route, Search, Ways, crossing_s, drive_s, route
 from gateway.model import Plan, Stop
 
 Habit: TypeAlias = Literal["punctual", "early", "late", "skips", "held_up"]
@@ -112,6 +112,7 @@ class Planner:
 
     def __init__(self, city: City, seed: int, style: Style, start_ms: int) -> None:
         self.city = city
+        self.ways = Ways(city)
         self.style = style
         self.start_ms = start_ms
         self.seed = seed
@@ -129,7 +130,7 @@ class Planner:
         depot = self.depots[dice.randrange(len(self.depots))][1]
         first = dice.choice(sorted(self.kerbs)) if style.rolling else depot
         arcs, goals = self._wander(first, dice)
-        arcs += search(self.city, arcs[-1], goal=depot).path(depot)
+        arcs += self.ways.search(arcs[-1], goal=depot).path(depot)
         begin_m = 0.3 * self.city.arcs[first].length_m
         way = route(self.city, arcs, begin_m, 0.6 * self.city.arcs[depot].length_m)
         served_m = [way.arc_at_m[i] + dice.uniform(0.35, 0.65) * self.city.arcs[arcs[i]].length_m for i in goals]
@@ -161,27 +162,27 @@ class Planner:
         for n in range(self.style.stops):
             low_s, high_s = self.style.leg_s
             if n == 0 and self.style.rolling:
-                low_s = dice.uniform(8.0, high_s - 40.0)
-                high_s = low_s + 40.0
-            reached = search(self.city, arcs[-1], until_s=2.5 * high_s)
-            goal = self._pick(reached, low_s, high_s, recent, dice)
+                low_s = dice.uniform(0.0, 0.55 * high_s)
+                high_s = low_s + 30.0
+            reached, goal = self._pick(arcs[-1], low_s, high_s, recent, dice)
             arcs += reached.path(goal)
             goals.append(len(arcs) - 1)
             recent = [*recent[-5:], self.city.arcs[goal].points[0]]
         return arcs, goals
 
-    def _pick(self, reached: Search, low_s: float, high_s: float, recent: Sequence[Place], dice: random.Random) -> int:
-        for keep_off_m in (260.0, 60.0, 0.0):
-            found = [
-                a
-                for a, seconds in sorted(reached.seconds.items())
-                if low_s <= seconds <= high_s
-                and a in self.kerbs
-                and all(math.dist(self.city.arcs[a].points[0], p) >= keep_off_m for p in recent)
-            ]
-            if found:
-                return dice.choice(found)
-        return max(reached.seconds, key=lambda a: (a in self.kerbs and a in reached.before, reached.seconds[a]))
+    def _pick(
+        self, here: int, low_s: float, high_s: float, recent: Sequence[Place], dice: random.Random
+    ) -> tuple[Search, int]:
+        """The next stop's arc: at the wished distance, away from the last stops; wishes that cannot be had give way."""
+        while True:
+            reached = self.ways.search(here, until_s=high_s)
+            found = sorted(a for a, s in reached.seconds.items() if s >= low_s and a in self.kerbs and a != here)
+            dice.shuffle(found)
+            for keep_off_m in (260.0, 60.0):
+                for a in found:
+                    if all(math.dist(self.city.arcs[a].points[0], p) >= keep_off_m for p in recent):
+                        return reached, a
+            high_s *= 1.5
 
     def _timetable(self, way: Route, kind: Kind, served_m: Sequence[float], service_s: Sequence[float]) -> list[float]:
         """Seconds from the start at which each stop is due, as a dispatcher would reckon."""

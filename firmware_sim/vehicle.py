@@ -18,6 +18,8 @@ STEP_MS = 500
 STEP_S = STEP_MS / 1000.0
 STANDS_MPS = 0.05
 ENGINE_OFF_AFTER_MS = 8_000
+ON_THE_LINE_M = 0.5
+"""Who stands this far beyond the stop line still waits."""
 
 
 class Happening(Struct, frozen=True):
@@ -106,12 +108,12 @@ class Vehicle:
             if at_m > horizon_m:
                 break
             safe = min(safe, _stop_within(max(0.0, at_m - self.at_m), most_mps, brake))
-        for i in range(bisect_left(self._lights_at_m, self.at_m), len(self._lights_at_m)):
+        for i in range(bisect_left(self._lights_at_m, self.at_m - ON_THE_LINE_M), len(self._lights_at_m)):
             ahead_m = self._lights_at_m[i] - self.at_m
             if ahead_m + self.at_m > horizon_m:
                 break
             needs_m = 0.5 * self.speed_mps**2 / brake
-            if ahead_m >= needs_m and self.tour.route.lights[i].red(now_ms):
+            if ahead_m + ON_THE_LINE_M >= needs_m and self.tour.route.lights[i].red(now_ms):
                 safe = min(safe, _stop_within(ahead_m, 0.0, brake))
         return safe
 
