@@ -228,8 +228,10 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Each with the terminator that devices send; a line longer than a chunk comes in parts."""
     while line := file.readline(CHUNK_BYTES):
-        yield line.rstrip(b"\r\n") + b"\r\n" if line.endswith(b"\n") or len(line) < CHUNK_BYTES else line
+        ends = line.endswith(b"\n") or len(line) < CHUNK_BYTES
+        yield line.rstrip(b"\r\n") + b"\r\n" if ends else line
 
 
 def _hex_lines(file: BinaryIO) -> Iterator[bytes | Malformed]:

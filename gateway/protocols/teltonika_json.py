@@ -19,11 +19,9 @@ from gateway.model import Malformed, Message, Position, Scalar, Status
 from gateway.protocols import values
 from gateway.protocols.base import Codec, Context
 from gateway.protocols.jsontext import JsonDecoder, JsonEncoder, one_or_array
-from gateway.protocols.teltonika.elements import BY_ID, BY_NAME
+from gateway.protocols.teltonika.elements import BY_ID, BY_NAME, LEAST_SATELLITES
 
 _RESERVED = {"ts", "pr", "latlng", "alt", "ang", "sat", "sp", "evt"}
-LEAST_SATELLITES = 4
-"""Written for a valid fix whose satellites are not known: none would say that there is no fix."""
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,12 +13,10 @@ from msgspec import Struct
 from gateway.model import Position
 from gateway.protocols.base import Codec, Context
 from gateway.protocols.teltonika.decoder import Decoder
-from gateway.protocols.teltonika.elements import GENERATION_TYPES, VARIABLE, wire_elements
+from gateway.protocols.teltonika.elements import GENERATION_TYPES, LEAST_SATELLITES, VARIABLE, wire_elements
 from gateway.protocols.teltonika.layout import LOGIN, packet
 
 MAX_RECORDS = 255
-LEAST_SATELLITES = 4
-"""Written for a valid fix whose satellites are not known: none would say that there is no fix."""
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

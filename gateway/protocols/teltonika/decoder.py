@@ -119,6 +119,7 @@ class Decoder:
         return _Piece(at, end, None) if flaw is None else self._bad(at, end, flaw, final)
 
     def _short_of(self, end: int) -> bool:
+        """Whether the buffer stops before `end`; then nothing is tried again until it reaches there."""
         self._needed_bytes = max(self._needed_bytes, end)
         return len(self._buffer) < end
 
@@ -137,7 +138,7 @@ class Decoder:
         return None if said == found else f"checksum {said:08x}, but its bytes give {found:08x}"
 
     def _garbage(self, at: int, final: bool) -> _Piece | None:
-        """Bytes that begin nothing, up to the next start, the end, or the limit."""
+        """Bytes that begin nothing, up to the next start, the end, or the limit. None of them is searched twice."""
         limit = at + MAX_PACKET_BYTES
         start = _START.search(self._buffer, max(at + 1, self._searched_bytes), limit + _LOOK_BYTES)
         if start is None and not final and len(self._buffer) < limit + _LOOK_BYTES:

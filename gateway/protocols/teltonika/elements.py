@@ -85,10 +85,12 @@ ELEMENTS = (
     Element(182, 2, "hdop", 500, per_unit=10),
     Element(199, 4, "trip_odometer_m", 0xFFFF_FFFF),
     Element(200, 1, "sleep_mode", 4),
-    Element(239, 1, "ignition", 1, flag=True),
-    Element(240, 1, "motion", 1, flag=True),
+    _flag(239, "ignition"),
+    _flag(240, "motion"),
     Element(241, 4, "gsm_operator", 0xFFFF_FFFF),
 )
+LEAST_SATELLITES = 4
+"""Written for a valid fix whose satellites are not known: none would say that there is no fix."""
 VIN_ID = 256
 BY_ID = {e.io_id: e for e in ELEMENTS}
 BY_NAME = {e.name: e for e in ELEMENTS}
