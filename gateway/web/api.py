@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, delete, get, put
 from litestar.datastructures import State
 from litestar.exceptions import ClientException, NotFoundException
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
@@ -28,9 +28,9 @@ from gateway.web.stream import Filter, server_sent
 DAY_MS = 86_400_000
 LIMIT_MAX = 5_000
 
-Cursor = Annotated[str | None, Parameter(description="Go on after this cursor; 0 is the oldest that is kept.")]
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX)]
-Types = Annotated[str, Parameter(query="type", description="Only these types, with commas: stop.arrived,eta.late")]
+Cursor = Annotated[str | None, QueryParameter(description="Go on after this cursor; 0 is the oldest that is kept.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
+Types = Annotated[str, QueryParameter(name="type", description="Only these types, with commas: stop.arrived,eta.late")]
 
 
 class Accepted(Struct, frozen=True):
