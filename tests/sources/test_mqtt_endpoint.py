@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,22 @@ async def test_a_topic_alias_stands_for_its_topic() -> None:
         assert [received.topic for received in intake.received] == ["t/t1/pos"] * 2
         client.send(client_bytes.publish(5, Publish("t/t1/pos", b"1,2"), b"\x23\x00\x04"))
         assert (await client.packet(DISCONNECT))[0] == 0x94
+
+
+async def test_commits_that_overlap_are_acknowledged_in_the_order_of_their_messages() -> None:
+    intake = FakeIntake(hold=True)
+    async with serving(intake) as endpoint:
+        client = await RawClient.connected(endpoint)
+        batches = []
+        for packet_id in (1, 2):
+            client.publish(b"1,2", packet_id)
+            await until(lambda expected=packet_id: len(intake.received) == expected)
+            batches.append(intake._batch)
+            intake._batch = None
+        batches[1].set_result(2)
+        assert await client.silent()
+        batches[0].set_result(1)
+        assert await client.acks(2) == [1, 2]
 
 
 async def test_a_stream_is_acknowledged_and_closed_by_silence() -> None:
@@ -245,11 +262,10 @@ async def test_connect_must_come_in_time() -> None:
         assert await client.ended() == b""
         assert endpoint.stats.connect_timeouts == 1
         dripping = await RawClient.open(endpoint)
-        started_s = asyncio.get_running_loop().time()
-        for byte in client_bytes.simple_connect():
-            dripping.send(bytes((byte,)))
-            await dripping.silent(0.2)
-        assert asyncio.get_running_loop().time() - started_s < 3
+        with contextlib.suppress(ConnectionResetError):
+            for byte in client_bytes.simple_connect("a client id that is long enough"):
+                dripping.send(bytes((byte,)))
+                await dripping.silent(0.1)
         assert endpoint.stats.connect_timeouts == 2
 
 
@@ -440,10 +456,10 @@ async def test_commands_wait_in_the_session_and_are_sent_again(level: int) -> No
         session = {"clean": False, "session_expiry_s": 1000}
         client = await subscribed(endpoint, level, **session)
         first = endpoint.deliver("t1", "t1/commands", b"first")
+        second = endpoint.deliver("t1", "t1/commands", b"second")
         packet_id, _ = command_of(level, await client.packet(PUBLISH))
         client.abort()
         await until(lambda: endpoint.stats.connections == 0)
-        second = endpoint.deliver("t1", "t1/commands", b"second")
         third = endpoint.deliver("t1", "t1/commands", b"third")
         assert await endpoint.deliver("t1", "t1/commands", b"too many") is False
         back = await RawClient.open(endpoint)
@@ -565,13 +581,30 @@ async def test_a_bound_credential_speaks_for_its_own_device_only() -> None:
         b = await RawClient.connected(endpoint, "one", username="b", password=b"right")
         free = await RawClient.connected(endpoint, "A", username="free", password=b"right")
         assert endpoint.stats.taken_over == 0
-        for client in (a, b, free):
+        for client, granted in ((b, 0x80), (free, 1)):
             client.send(client_bytes.subscribe(4, Subscribe(1, (("A/commands", 1),))))
-        assert [(await client.packet(SUBACK))[2] for client in (a, b, free)] == [1, 0x80, 1]
+            assert (await client.packet(SUBACK))[2] == granted
+        assert await endpoint.deliver("A", "A/commands", b"for A") is False
+        a.send(client_bytes.subscribe(4, Subscribe(1, (("A/commands", 1),))))
+        assert (await a.packet(SUBACK))[2] == 1
         endpoint.deliver("A", "A/commands", b"for A")
         assert (await a.packet(PUBLISH)).endswith(b"for A")
         assert await b.silent()
         assert await free.silent()
+
+
+async def test_credentials_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text(f'[[credentials]]\nusername = "u"\npassword_hash = "{SECRET}"\ndevice_id = "A"\n')
+    intake = FakeIntake()
+    async with serving(intake, anonymous=False, credentials_file=str(path)) as endpoint:
+        client = await RawClient.connected(endpoint, username="u", password=b"right")
+        client.publish(b"1,2", 1, topic="own")
+        await client.acks(1)
+        assert intake.received[0].device_id == "A"
+    path.write_text('[[credentials]]\nuser = "u"\n')
+    with pytest.raises(BadInput, match=r"devices\.toml.*user"):
+        MqttEndpoint(EndpointOptions(credentials_file=str(path), routes=ROUTES), FakeIntake())
 
 
 def test_hashes_are_salted_and_slow_by_default() -> None:
