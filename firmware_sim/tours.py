@@ -20,7 +20,7 @@ from gateway.model import Plan, Stop
 
 Habit: TypeAlias = Literal["punctual", "early", "late", "skips", "held_up"]
 What: TypeAlias = Literal[
-    "zone_entered", "zone_left", "arrived", "departed", "skipped", "fence_entered", "fence_left", "held", "released", "parked"
+    "zone_entered", "zone_left", "arrived", "departed", "skipped", "fence_entered", "fence_left", "held", "parked"
 ]  # fmt: skip
 TOWN_HALF_M = (2_850.0, 2_250.0)
 

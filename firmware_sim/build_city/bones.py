@@ -9,13 +9,9 @@ import math
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from shapely import LineString, MultiPolygon, Point, Polygon, affinity, unary_union
 
 Line = list[tuple[float, float]]
-
-HALF_WIDTH_M = 3_200.0
-HALF_HEIGHT_M = 2_600.0
 
 
 class Street(Struct, kw_only=True):
@@ -152,74 +148,51 @@ def ring(radii: Line) -> LineString:
     return closed([(r * math.sin(math.radians(a)), r * math.cos(math.radians(a))) for a, r in radii])
 
 
+INNER: Line = [(0, 640), (45, 800), (85, 900), (130, 850), (180, 820), (225, 860), (270, 1000), (315, 860)]
+OUTER: Line = [
+    (0, 1790), (30, 1700), (60, 1800), (90, 1900), (120, 1890), (150, 1760), (180, 1780), (210, 1850), (245, 1760),
+    (270, 1660), (300, 1780), (330, 1850),
+]  # fmt: skip
+MOTORWAY: Line = [
+    (-900, 8500), (-500, 5200), (150, 3050), (1500, 1960), (2400, 1230), (2850, 500), (2930, -400), (2650, -1400),
+    (1850, -2150), (950, -2900), (550, -4600), (900, -8500),
+]  # fmt: skip
+AVENUES: dict[str, Line] = {
+    "North Avenue": [(-40, 640), (-90, 1150), (-60, 1790), (60, 2320), (330, 3300), (150, 4600), (600, 8000)],
+    "South Avenue": [(10, -820), (-60, -1300), (20, -1780), (80, -2200), (-150, -3200), (200, -4800), (-200, -8000)],
+    "University Avenue": [(570, 560), (1000, 800), (1500, 880), (2150, 1330), (2700, 1480), (3900, 2350), (5600, 2700), (9500, 4600)],
+    "East Avenue": [(890, -80), (1350, -250), (1900, -330), (2560, -330), (3150, -420), (4600, -250), (6800, -700), (11000, -500)],
+    "Harbour Avenue": [(-610, -610), (-1050, -900), (-1560, -1180), (-1980, -1410)],
+    "West Avenue": [(-1000, 20), (-1330, 480), (-1640, 620), (-2080, 700)],
+}  # fmt: skip
+ROADS: dict[str, Line] = {
+    "Castle Street": [(-40, 640), (-60, 330), (-75, 60), (-60, -160), (-20, -420), (10, -820)],
+    "Mill Road": [(600, -640), (880, -760), (1500, -900), (1870, -1010), (2500, -1330), (2900, -1500), (4100, -2300), (6100, -2700)],
+    "Cliff Road": [(-610, 610), (-1050, 1020), (-1560, 1250), (-1900, 1520)],
+    "Market Street": [(-610, 610), (-300, 420), (0, 330), (330, 430), (570, 560)],
+    "Guild Bridge": [(-320, -720), (-350, -380), (-330, -90), (-260, 300), (-300, 420)],
+    "Fish Bridge": [(330, -760), (360, -300), (420, 120), (400, 430)],
+    "College Bridge": [(1350, -250), (1330, 60), (1290, 500), (1330, 860)],
+    "Holm Bridge": [(2330, -330), (2420, 300), (2440, 800), (2380, 1400)],
+}  # fmt: skip
+
+
 def big_streets() -> list[Street]:
-    """The streets every map of the city shows: motorway, ring, avenues, quays, bridges."""
-    inner = ring([(0, 640), (45, 800), (85, 900), (130, 850), (180, 820), (225, 860), (270, 1000), (315, 860)])
-    outer = ring([(0, 1790), (30, 1700), (60, 1800), (90, 1900), (120, 1890), (150, 1760), (180, 1780), (210, 1850), (245, 1760), (270, 1660), (300, 1780), (330, 1850)])  # fmt: skip
-    avenues: dict[str, Line] = {
-        "North Avenue": [(-40, 640), (-90, 1150), (-60, 1790), (60, 2320), (330, 3300), (150, 4600), (600, 8000)],
-        "Castle Street": [(-40, 640), (-60, 330), (-75, 60), (-60, -160), (-20, -420), (10, -820)],
-        "South Avenue": [
-            (10, -820),
-            (-60, -1300),
-            (20, -1780),
-            (80, -2200),
-            (-150, -3200),
-            (200, -4800),
-            (-200, -8000),
-        ],
-        "University Avenue": [
-            (570, 560),
-            (1000, 800),
-            (1500, 880),
-            (2150, 1330),
-            (2700, 1480),
-            (3900, 2350),
-            (5600, 2700),
-            (9500, 4600),
-        ],
-        "East Avenue": [
-            (890, -80),
-            (1350, -250),
-            (1900, -330),
-            (2560, -330),
-            (3150, -420),
-            (4600, -250),
-            (6800, -700),
-            (11000, -500),
-        ],
-        "Mill Road": [
-            (600, -640),
-            (880, -760),
-            (1500, -900),
-            (1870, -1010),
-            (2500, -1330),
-            (2900, -1500),
-            (4100, -2300),
-            (6100, -2700),
-        ],
-        "Harbour Avenue": [(-610, -610), (-1050, -900), (-1560, -1180), (-1980, -1410)],
-        "West Avenue": [(-1000, 20), (-1330, 480), (-1640, 620), (-2080, 700)],
-        "Cliff Road": [(-610, 610), (-1050, 1020), (-1560, 1250), (-1900, 1520)],
-        "Market Street": [(-610, 610), (-300, 420), (0, 330), (330, 430), (570, 560)],
-    }
-    streets = [
-        Street(line=inner, kind="secondary", name="Wall Ring", bridges=True),
-        Street(line=outer, kind="primary", name="Ring Road", bridges=True),
-        Street(
-            line=spline([(-900, 8500), (-500, 5200), (150, 3050), (1500, 1960), (2400, 1230), (2850, 500), (2930, -400), (2650, -1400), (1850, -2150), (950, -2900), (550, -4600), (900, -8500)], 40),
-            kind="motorway", name="Dogger Motorway", bridges=True,
-        ),
-        Street(line=spline([(-320, -720), (-350, -380), (-330, -90), (-260, 300), (-300, 420)]), kind="secondary", name="Guild Bridge", bridges=True),
-        Street(line=spline([(330, -760), (360, -300), (420, 120), (400, 430)]), kind="secondary", name="Fish Bridge", bridges=True),
-        Street(line=spline([(1350, -250), (1330, 60), (1290, 500), (1330, 860)]), kind="secondary", name="College Bridge", bridges=True),
-        Street(line=spline([(2330, -330), (2420, 300), (2440, 800), (2380, 1400)]), kind="secondary", name="Holm Bridge", bridges=True),
-    ]  # fmt: skip
-    streets += [
-        Street(line=spline(line), kind="primary" if name.endswith("Avenue") else "secondary", name=name, bridges=True)
-        for name, line in avenues.items()
+    """The streets every map of the city shows: motorway, rings, avenues and roads, with their bridges."""
+    lines = [
+        ("secondary", "Wall Ring", ring(INNER)),
+        ("primary", "Ring Road", ring(OUTER)),
+        ("motorway", "Dogger Motorway", spline(MOTORWAY, 40)),
+        *(("primary", name, spline(line)) for name, line in AVENUES.items()),
+        *(("secondary", name, spline(line)) for name, line in ROADS.items()),
     ]
-    return streets
+    return [Street(line=line, kind=kind, name=name, bridges=True) for kind, name, line in lines]
+
+
+def _river_y_m(near: Point) -> float:
+    middle = spline(RIVER, 30)
+    at: Point = middle.interpolate(middle.project(near))
+    return float(at.y)
 
 
 def quays(land: Ground) -> list[Street]:
@@ -239,7 +212,8 @@ def quays(land: Ground) -> list[Street]:
         parts = lines.difference(land.water().buffer(20)).intersection(area)
         for part in sorted(getattr(parts, "geoms", [parts]), key=lambda g: -g.length):
             if part.length > 250:
-                found.append(Street(line=part.simplify(2.0), kind="tertiary", name=name))
+                side = "" if name != "Quay" else "North " if part.centroid.y > _river_y_m(part.centroid) else "South "
+                found.append(Street(line=part.simplify(2.0), kind="tertiary", name=side + name))
     return found
 
 
@@ -272,6 +246,3 @@ class Directions:
         s += w * math.sin(4 * a)
         bend = 0.14 * math.sin(x / 410 + 1.3) + 0.14 * math.sin(y / 370 + x / 900)
         return math.atan2(s, c) / 4 + bend
-
-
-Array = NDArray[np.float64]

@@ -88,3 +88,12 @@ def test_a_city_of_ones_own() -> None:
     assert (len(city.junctions), len(city.arcs)) == (3, 3)
     assert city.arcs[0].length_m == pytest.approx(642, abs=2)
     assert city.arcs[2].twin is None
+
+
+def test_the_city_can_be_drawn_anew(city: City) -> None:
+    """About the same: the last bits of a cosine differ between processors, and growth is chaotic."""
+    from firmware_sim.build_city.__main__ import draw
+
+    anew = read_city(msgspec.json.encode(draw()))
+    assert len(anew.arcs) == pytest.approx(len(city.arcs), rel=0.1)
+    assert len(anew.signals) == pytest.approx(len(city.signals), rel=0.25)

@@ -92,7 +92,7 @@ def test_an_outage_delays_and_loses_nothing() -> None:
 
 def test_late_reports_are_in_the_file_too(offline: Path) -> None:
     delays_s = [(int(str(p["received_ms"])) - int(str(p["time_ms"]))) / 1000 for p in rows(offline / "positions.jsonl")]
-    assert sum(d > 10 for d in delays_s) > 3
+    assert sum(d > 10 for d in delays_s) >= 2
     assert max(delays_s) < 60
 
 
