@@ -28,7 +28,7 @@ from firmware_sim.tours import STYLES
 from firmware_sim.truth import TruthLog
 from gateway.times import parse_rfc3339, rfc3339
 
-SETTLE_S = 45.0
+SETTLE_S = 60.0
 DAY_S = 4 * 3600.0
 
 EXAMPLES = """examples:
