@@ -28,6 +28,8 @@ from gateway.times import rfc3339
 
 log = logging.getLogger(__name__)
 
+BATCH_BYTES = 4 * 1024 * 1024
+"""Raw bytes at which a batch closes, however few its messages: an entry is read as a whole."""
 IDLE_S = 0.001
 RETRY_FIRST_S, RETRY_LAST_S = 0.2, 5.0
 UNWRITABLE = (ValueError, TypeError, OverflowError, msgspec.MsgspecError, sqlite3.DataError)
@@ -67,13 +69,14 @@ class Committed(asyncio.Future[int]):
 
 
 class _Batch:
-    __slots__ = ("arrivals", "checked", "committed", "messages", "raw_bytes")
+    __slots__ = ("arrivals", "checked", "close_s", "committed", "messages", "raw_bytes")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.arrivals: list[Arrival] = []
         self.messages = 0
         self.raw_bytes = 0
         self.checked = False
+        self.close_s = 0.0
         self.committed = Committed(loop=loop)
 
 
@@ -147,6 +150,7 @@ class Intake:
     def _add(self, arrival: Arrival, messages: int, raw_bytes: int) -> Committed:
         batch = self._open
         if not batch.arrivals:
+            batch.close_s = self._loop.time() + self.options.batch_ms / 1000
             self._came.set()
             self._idle.clear()
         batch.arrivals.append(arrival)
@@ -154,7 +158,7 @@ class Intake:
         batch.raw_bytes += raw_bytes
         self.queued_messages += messages
         self.queued_bytes += raw_bytes
-        if batch.messages >= self.options.batch_messages:
+        if batch.messages >= self.options.batch_messages or batch.raw_bytes >= BATCH_BYTES:
             self._close_batch()
         return batch.committed
 
@@ -179,9 +183,8 @@ class Intake:
             await self._finish()
 
     async def _gather(self) -> None:
-        """Waits for more to come into the batch, as long as it does come."""
-        until = self._loop.time() + self.options.batch_ms / 1000
-        while not self._closed and not self._hurry.is_set() and self._loop.time() < until:
+        """Waits for more to come into the batch, as long as it does come. What came during a commit waited enough."""
+        while not self._closed and not self._hurry.is_set() and self._loop.time() < self._open.close_s:
             before = self._open.messages
             await asyncio.sleep(min(IDLE_S, self.options.batch_ms / 1000))
             if self._open.messages == before:

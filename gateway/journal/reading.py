@@ -22,7 +22,7 @@ class DecodedEntries:
     Entries are handed out decoded from disk, never as they came in, so that a replay sees the very same values.
     """
 
-    def __init__(self, limit_bytes: int = 4_000_000) -> None:
+    def __init__(self, limit_bytes: int = 1_000_000) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, tuple[Entry, int]] = OrderedDict()
         self._limit_bytes = limit_bytes

@@ -157,8 +157,11 @@ class Journal:
         """The seq of the last thing said; if the engine's last entry said nothing, the first seq of that entry."""
         return self._last_seq
 
-    def entries(self, after_id: int, limit: int = 64, max_bytes: int = 4 * MB) -> list[Entry]:
-        """The entries that follow, in order; at least one if there is one, else as `limit` and `max_bytes` allow."""
+    def entries(self, after_id: int, limit: int = 64, max_bytes: int = MB) -> list[Entry]:
+        """The entries that follow, in order; at least one if there is one, else as `limit` and `max_bytes` allow.
+
+        `max_bytes` counts what lies on the disk; in memory it is about thirty times that.
+        """
         with self._readers.snapshot() as db:
             return reading.entries(db, self._decoded, after_id, limit, max_bytes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from gateway.journal import Journal, JournalOptions
 from gateway.model import Event, Frame, FrameItem, Message, Position, Received, Step, Verdict
@@ -13,14 +14,14 @@ T0 = 1_790_000_000_000
 ROOMY = JournalOptions(min_free_mb=0)
 
 
-def fix(device: str = "a", at_s: float = 0, lat: float = 38.7, **more: object) -> Position:
-    known = {"device_id": device, "time_ms": T0 + round(at_s * 1000), "lat_deg": lat, "lon_deg": -9.1}
-    return Position(**(known | more))  # type: ignore[arg-type]
+def fix(device: str = "a", at_s: float = 0, lat: float = 38.7, **more: Any) -> Position:
+    known: dict[str, Any] = {"device_id": device, "time_ms": T0 + round(at_s * 1000), "lat_deg": lat, "lon_deg": -9.1}
+    return Position(**(known | more))
 
 
-def frame(*messages: Message, raw: bytes = b"raw", at_s: float = 0, **more: object) -> Received:
-    known = {"source": "s", "protocol": "p", "received_ms": T0 + round(at_s * 1000)}
-    return Received(frame=Frame(raw=raw, messages=messages), **(known | more))  # type: ignore[arg-type]
+def frame(*messages: Message, raw: bytes = b"raw", at_s: float = 0, **more: Any) -> Received:
+    known: dict[str, Any] = {"source": "s", "protocol": "p", "received_ms": T0 + round(at_s * 1000)}
+    return Received(frame=Frame(raw=raw, messages=messages), **(known | more))
 
 
 @contextmanager
@@ -32,9 +33,9 @@ def opened(path: Path, options: JournalOptions = ROOMY) -> Iterator[Journal]:
         journal.close()
 
 
-def event(key: str, at_s: float = 0, vehicle: str = "a", kind: str = "stop.arrived", **more: object) -> Event:
+def event(key: str, at_s: float = 0, vehicle: str = "a", kind: str = "stop.arrived", **more: Any) -> Event:
     when_ms = T0 + round(at_s * 1000)
-    return Event(type=kind, key=key, time_ms=when_ms, detected_ms=when_ms, vehicle_id=vehicle, **more)  # type: ignore[arg-type]
+    return Event(type=kind, key=key, time_ms=when_ms, detected_ms=when_ms, vehicle_id=vehicle, **more)
 
 
 def said_of(journal: Journal, entry_id: int, *keys: str) -> Step:

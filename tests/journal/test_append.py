@@ -19,6 +19,7 @@ from gateway.model import (
     Plan,
     PlanPut,
     PlanRemove,
+    Position,
     Reply,
     Status,
     Stop,
@@ -143,9 +144,9 @@ def test_what_is_wrong_is_set_aside_and_its_neighbours_live(tmp_path: Path) -> N
         (fix("\ud800"), "cannot be stored"),
     ],
 )
-def test_a_fix_that_cannot_stand_goes_to_quarantine(tmp_path: Path, position: object, reason: str) -> None:
+def test_a_fix_that_cannot_stand_goes_to_quarantine(tmp_path: Path, position: Position, reason: str) -> None:
     with opened(tmp_path / "j") as journal:
-        done = journal.append([frame(position, raw=b"r"), frame(fix("b"))], T0)  # type: ignore[arg-type]
+        done = journal.append([frame(position, raw=b"r"), frame(fix("b"))], T0)
         assert done.counts == Counts(received=2, journaled=1, quarantined=1)
         (row,) = journal.quarantined()
         assert reason in row.reason

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal import DiskTrouble, Journal, JournalError, JournalOptions, schema
+from gateway.journal import Cursor, DiskTrouble, Journal, JournalError, JournalOptions, schema
 from tests.journal.support import ROOMY, T0, consistent, event, fix, frame, opened, said_of
 
 
@@ -85,7 +85,7 @@ def test_everything_is_there_after_closing(tmp_path: Path) -> None:
         before = (journal.entries(0), journal.feed(0, positions=True), journal.last_seq, journal.accounting())
     with opened(path) as journal:
         assert (journal.entries(0), journal.feed(0, positions=True), journal.last_seq, journal.accounting()) == before
-        assert journal.cursor("sink").done_above == (7, 9)  # type: ignore[union-attr]
+        assert journal.cursor("sink") == Cursor(5, (7, 9))
         assert journal.snapshots() == (1, {"v": (1, b"state")})
         assert journal.append([frame(fix())], T0).counts.duplicate == 1
     with pytest.raises(JournalError, match="closed"):
@@ -198,6 +198,31 @@ def test_many_threads_read_while_one_writes(tmp_path: Path) -> None:
         for each in readers:
             each.join(20)
     assert not failures
+
+
+def test_what_must_be_on_disk_is_synced_and_nothing_else(tmp_path: Path) -> None:
+    """The settings of each transaction; that they reach fdatasync is SQLite's own promise."""
+    with opened(tmp_path / "j") as journal:
+        said: list[str] = []
+        journal._db.set_trace_callback(said.append)
+
+        def transactions() -> list[str]:
+            found = [s.removeprefix("PRAGMA synchronous = ") for s in said if s.startswith(("PRAGMA sync", "COMMIT"))]
+            said.clear()
+            return found
+
+        journal.append([frame(fix())], T0)
+        journal.append([frame(fix(at_s=1))], T0)
+        assert transactions() == ["FULL", "COMMIT"] * 2
+        journal.commit_engine([said_of(journal, 1)], T0)
+        assert transactions() == ["NORMAL", "COMMIT"]
+        journal.commit_engine([said_of(journal, 2, "k")], T0)
+        assert transactions() == ["FULL", "COMMIT"]
+        journal.save_cursor("r", 1)
+        assert transactions() == []
+        journal.save_snapshots(2, {"v": b"x"}, complete=True)
+        journal.retain(T0)
+        assert transactions() == ["NORMAL", "COMMIT"] * 2
 
 
 def test_emitted_at_is_fixed_by_the_first_commit(tmp_path: Path) -> None:

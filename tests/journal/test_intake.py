@@ -129,6 +129,13 @@ async def test_a_batch_ends_though_messages_keep_coming(tmp_path: Path) -> None:
         chatting.cancel()
 
 
+async def test_a_batch_is_bounded_by_its_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.journal.intake.BATCH_BYTES", 1_000)
+    async with running(tmp_path) as b:
+        done = [b.intake.submit(frame(fix(at_s=i), raw=bytes(400))) for i in range(7)]
+        assert await asyncio.gather(*done) == [1, 1, 1, 2, 2, 2, 3]
+
+
 async def test_a_cancelled_source_leaves_the_others_their_acknowledgement(tmp_path: Path) -> None:
     async with running(tmp_path) as b:
 
