@@ -187,13 +187,11 @@ class JsonDecoder:
                 return None
 
     def _may_open(self, at: int) -> bool:
-        """Whether a value can begin here: as the document itself, or behind `[`, `:` or, in an array, a comma."""
-        if not at:
-            return True
+        """Whether a value can begin here: as the document itself, or behind `[`, `:` or a comma."""
         before = at - 1
-        while self._buffer[before] in _BLANKS:
+        while before >= 0 and self._buffer[before] in _BLANKS:
             before -= 1
-        return self._buffer[before] in b"[:" or (self._buffer[before] == 0x2C and self._open[-1] == 0x5B)
+        return before < 0 or self._buffer[before] in b"[:,"
 
     def _neighbour(self, end: int) -> int | None:
         """The start of the last line before `end` that may begin a document of its own, swallowed by the broken one."""

@@ -49,6 +49,7 @@ def seen(*pieces: bytes) -> list[str]:
         (b'{"a":1\n{"b":2}', ["!", '{"b":2}']),
         (b'{"a":\n{"b":2}\n{"c":3}', ["!", '{"b":2}', '{"c":3}']),
         (b'{"a":\n{"b":2}\n', ["!", '{"b":2}']),
+        (b'{"a":1,\n{"b":2}\n{"c":3}', ["!", '{"b":2}', '{"c":3}']),
         (b'{"a":"open\n{"b":2}', ["!", '{"b":2}']),
         (b'{"a":1]\n{"b":2}', ["!", '{"b":2}']),
         (b'{"a":1,{"lat":1,"lon":2}}\n{"b":2}', ["!", '{"b":2}']),
@@ -83,6 +84,7 @@ def test_the_greatest_document_fits() -> None:
     assert len(seen(data)) == 1
     assert seen(data) != ["!"]
     assert seen(data[:60_000], data[60_000:]) == seen(data)
+    assert seen(data[:-1] + b" }") == ["!"], "and one byte more does not"
 
 
 pieces = st.lists(

@@ -304,6 +304,13 @@ def test_a_length_that_is_wrong_swallows_no_neighbour() -> None:
         assert [p.time_ms for p in got] == [2_000, 3_000], length
 
 
+def test_a_false_start_does_not_hide_the_true_one_that_overlaps_it() -> None:
+    good = packet("8E", [record(variable=[{"id": 300, "value": bytes(219)}])])
+    assert good[4:9] == b"\0\0\1\x08\x8e", "seen one byte early, with a zero before it, this is a header of Codec 8"
+    bad = bytes(6) + b"\x01\x40\x08\x01" + b"damaged\0"
+    assert [type(m) for m in messages(bad + good)] == [Malformed, Position, Reply]
+
+
 def test_a_bad_packet_is_told_as_soon_as_it_cannot_have_swallowed_more() -> None:
     bad = bytearray(packet("8", [record()]))
     bad[-1] ^= 0xFF
