@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 PREFIX = "gateway"
-GAUGES = {"connected", "connections", "in_flight", "sessions"}
+GAUGES = {"connected", "opened", "connections", "in_flight", "sessions"}
 """Figures of sources and sinks that go up and down; the others only rise."""
 LEFT_OUT = {"trouble", "low_water_seq", "position_entry", "event_seq"}
 

@@ -205,9 +205,9 @@ class InfluxSink:
         self.stats.trouble = None
 
 
-def _parts(lines: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(lines), size):
-        yield lines[start : start + size]
+def _parts(lines: list[str], at_most: int) -> Iterator[list[str]]:
+    for start in range(0, len(lines), at_most):
+        yield lines[start : start + at_most]
 
 
 def _wait_s(error: Exception, delay_s: float) -> float:
