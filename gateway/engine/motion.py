@@ -20,6 +20,10 @@ HELD_ACCURACIES = 3.0
 HELD_DEVIATIONS = 3.5
 """… or so many of the stand's own root-mean-square deviations: devices understate their error."""
 BLIP_M = 15.0
+ROAD_MPS = 20.0
+HALT_TO_HALT_MPS2 = 0.6
+"""From standstill to standstill in t seconds a vehicle covers no more than this times t² (2.5 m/s² up, and down)."""
+JUMP_HELD_MS = 120_000
 
 
 class Stand(Struct):
@@ -34,6 +38,8 @@ class Stand(Struct):
     square_m2: float = 0.0
     accuracy_m: float = 0.0
     away: Fix | None = None
+    """A slow fix far off, not yet believed; `jumped`: no vehicle could have driven there."""
+    jumped: bool = False
     until_ms: int | None = None
     served: str | None = None
     """The stop this halt was for: one halt serves one stop, also where zones overlap."""
@@ -99,13 +105,23 @@ def _ended(stand: Stand, before: Fix | None, fix: Fix) -> Stand:
 
 
 def _displaced(stand: Stand, before: Fix | None, fix: Fix, held_m: float) -> Stand:
-    """Far off, and no speed told: real only if a second fix confirms it (a multipath jump comes back)."""
+    """Far off, and yet slow: the vehicle drove between two reports, or the receiver jumps.
+
+    A jump that no vehicle could have driven from halt to halt is held while it lasts, for two minutes; any other one is
+    believed with the second fix, or at once where it is too far for multipath and slow enough for a road.
+    """
     away = stand.away
     if away is None:
+        moved_m, duration_s = _offset_m(stand, fix), (fix.time_ms - stand.last_ms) / 1000
+        if before is not None and 3 * held_m < moved_m < ROAD_MPS * duration_s:
+            return _begun(before, fix)
         stand.away = fix
+        stand.jumped = fix.speed_mps is not None and moved_m - held_m / 2 > HALT_TO_HALT_MPS2 * duration_s**2
         return stand
     if metres_between(away, fix) > held_m:
         stand.until_ms = min(away.time_ms, stand.last_ms + (away.time_ms - stand.last_ms) // 2)
+        return stand
+    if stand.jumped and fix.time_ms - away.time_ms < JUMP_HELD_MS:
         return stand
     new = _begun(before, fix)
     new.since_ms = away.time_ms

@@ -37,9 +37,10 @@ class Visit(Struct):
     inside_m: float = 0.0
     """Mean signed distance to the boundary over the present stand's fixes, weighted by their accuracy."""
     weight: float = 0.0
-    stood_ms: int = 0
-    stood_first_ms: int | None = None
-    """The stand already counted in `stood_ms`."""
+    still_ms: int = 0
+    """When it was last seen to stand here."""
+    stationary_ms: int | None = None
+    """When the wheels stopped, of the halt that made it an arrival."""
     arrived: bool = False
     leaving: Leaving | None = None
 

@@ -10,7 +10,6 @@ import math
 
 from gateway import geo
 from gateway.engine.fixes import metres_between
-from gateway.engine.motion import Stand
 from gateway.engine.observed import Crossing, Leaving, Observed, StopSeen, Visit
 from gateway.engine.scene import Scene, withdrawn
 from gateway.geofence import p_inside
@@ -56,7 +55,7 @@ def _advance(seen: Observed, scene: Scene, stop_id: str, distance_m: float) -> l
     if not visit.arrived:
         events += _arrival(seen, scene, stop_id, stop, visit, distance_m)
     if visit.arrived:
-        return events + _departure(seen, scene, stop_id, stop, visit, distance_m)
+        return events + _departure(scene, stop_id, stop, visit, distance_m)
     if visit.leaving is not None and visit.leaving.far_ms is not None:
         stop.visit = None
     return events
@@ -71,29 +70,34 @@ def _waits_for_twin(seen: Observed, scene: Scene, stop_id: str) -> bool:
 def _entered(seen: Observed, scene: Scene, stop_id: str) -> Visit:
     crossing = scene.crossed_stop(stop_id, entering=True)
     stand = seen.stand
-    if stand is not None and stand.until_ms is None and stand.since_ms < crossing.time_ms:
+    if stand is not None and _halted(seen, scene) and stand.since_ms < crossing.time_ms:
         first_ms = min(crossing.min_ms, stand.since_ms)
         crossing = Crossing(stand.since_ms, first_ms, max(first_ms, stand.first_ms))
     return Visit(entered=crossing, first_ms=scene.fix.time_ms, last_ms=scene.fix.time_ms)
 
 
+def _halted(seen: Observed, scene: Scene) -> bool:
+    """Is this fix one of the present halt's?"""
+    stand = seen.stand
+    return stand is not None and stand.until_ms is None and stand.last_ms == scene.fix.time_ms
+
+
 def _measure(visit: Visit, seen: Observed, scene: Scene, stop_id: str, distance_m: float) -> None:
     """Note where in the zone the vehicle stands, how far it drove in it, and whether it is on its way out."""
     fix, before, stand = scene.fix, scene.before, seen.stand
-    if stand is not None and stand.until_ms is None and stand.last_ms == fix.time_ms:
+    halted = _halted(seen, scene)
+    if stand is not None and halted and (distance_m <= 0 or visit.stand_first_ms == stand.first_ms):
         if visit.stand_first_ms != stand.first_ms:
             visit.stand_first_ms, visit.inside_m, visit.weight = stand.first_ms, 0.0, 0.0
         weight = 1 / max(fix.accuracy_m, 1.0) ** 2
         visit.weight += weight
         visit.inside_m += (distance_m - visit.inside_m) * weight / visit.weight
-    if (
-        stand is not None
-        and stand.until_ms is not None
-        and stand.first_ms == visit.stand_first_ms != visit.stood_first_ms
-    ):
-        visit.stood_ms += stand.until_ms - max(stand.since_ms, visit.entered.time_ms)
-        visit.stood_first_ms = stand.first_ms
+        visit.still_ms = fix.time_ms
+    elif stand is not None and stand.until_ms is not None and stand.first_ms == visit.stand_first_ms:
+        visit.still_ms = max(visit.still_ms, stand.until_ms)
     if distance_m <= 0:
+        if visit.leaving is not None and not visit.arrived and not halted:
+            visit.entered, visit.first_ms, visit.path_m = scene.crossed_stop(stop_id, entering=True), fix.time_ms, 0.0
         if before is not None and visit.last_ms == before.time_ms:
             visit.path_m += metres_between(before, fix)
         visit.last_ms, visit.leaving = fix.time_ms, None
@@ -115,16 +119,15 @@ def _measure(visit: Visit, seen: Observed, scene: Scene, stop_id: str, distance_
 def _arrival(
     seen: Observed, scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distance_m: float
 ) -> list[Event]:
-    found = _stood(seen, scene, stop_id, stop, visit) or _dwelt(scene, visit, distance_m)
+    found = _stood(seen, scene, stop_id, stop, visit) or _dwelt(seen, scene, stop, visit, distance_m)
     if found is None or scene.plan is None:
         return []
     confidence, reasons = found
     stand = seen.stand
     planned = scene.plan.stops[stop_id]
-    stationary_ms = None
     if stand is not None and stand.first_ms == visit.stand_first_ms:
         stand.served = stop_id
-        stationary_ms = max(stand.since_ms, visit.entered.time_ms)
+        visit.stationary_ms = max(stand.since_ms, visit.entered.time_ms)
     expected = _expected(seen, scene)
     late_visit = stop.state == "served"
     visit.arrived, stop.visits = True, stop.visits + 1
@@ -134,7 +137,7 @@ def _arrival(
         planned,
         stop.visits,
         crossing,
-        stationary_ms=stationary_ms,
+        stationary_ms=visit.stationary_ms,
         confidence=round(confidence, 3),
         method="stand",
         distance_to_stop_m=_to_stop_m(planned, scene),
@@ -170,12 +173,17 @@ def _stood(
     return p, (f"speed < {rule.slow_mps} m/s for {stood_s:.0f} s (needs {need_s:.0f} s)", f"p_inside = {p:.2f}")
 
 
-def _dwelt(scene: Scene, visit: Visit, distance_m: float) -> tuple[float, tuple[str, ...]] | None:
-    """Inside for long without one long halt: only when so slow that it is no traffic."""
+def _dwelt(
+    seen: Observed, scene: Scene, stop: StopSeen, visit: Visit, distance_m: float
+) -> tuple[float, tuple[str, ...]] | None:
+    """Inside for long without one long halt: only when so slow that it is no traffic, and not while served next door."""
     rule = scene.options.arrival
-    dwell_s = (visit.last_ms - visit.entered.time_ms) / 1000
+    dwell_s = (visit.last_ms - visit.first_ms) / 1000
+    need_s = rule.stand_again_s if stop.state == "served" else rule.dwell_s
     p = p_inside(distance_m, scene.fix.accuracy_m)
-    if dwell_s < rule.dwell_s or p < rule.p_inside or visit.path_m > rule.crawl_mps * dwell_s:
+    if dwell_s < need_s or p < rule.p_inside or visit.path_m > rule.crawl_mps * dwell_s:
+        return None
+    if any(s.state == "at" for s in seen.stops.values()):
         return None
     return p, (f"inside for {dwell_s:.0f} s at {visit.path_m / dwell_s:.1f} m/s", f"p_inside = {p:.2f}")
 
@@ -244,9 +252,7 @@ def lateness(stop: Stop, time_ms: int) -> dict[str, object]:
 # ----------------------------------------------------------------------------------------------------- departure
 
 
-def _departure(
-    seen: Observed, scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distance_m: float
-) -> list[Event]:
+def _departure(scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distance_m: float) -> list[Event]:
     leaving, rule = visit.leaving, scene.options.arrival
     if leaving is None or leaving.far_ms is None or scene.plan is None:
         return []
@@ -254,19 +260,15 @@ def _departure(
         return []
     planned = scene.plan.stops[stop_id]
     stop.visit = None
-    stood_s = visit.stood_ms / 1000
-    if (
-        stood_s < rule.min_service_s
-        and planned.service_s >= 2 * rule.min_service_s
-        and visit.stood_first_ms is not None
-    ):
-        return _taken_back(scene, planned, stop, visit, stood_s)
+    if visit.stationary_ms is not None:
+        stood_s = (visit.still_ms - visit.stationary_ms) / 1000
+        if stood_s < rule.min_service_s and planned.service_s >= 2 * rule.min_service_s:
+            return _taken_back(scene, planned, stop, visit, stood_s)
     stop.state = "served"
     crossing = leaving.crossing
-    stand = seen.stand
     measures: dict[str, object] = {"dwell_s": round((crossing.time_ms - visit.entered.time_ms) / 1000, 1)}
-    if stand is not None and stand.until_ms is not None and stand.first_ms == visit.stand_first_ms:
-        measures["moving_at_ms"] = stand.until_ms
+    if visit.stationary_ms is not None:
+        measures["moving_at_ms"] = visit.still_ms
     reasons = (f"outside by {distance_m:.0f} m", f"for {(scene.fix.time_ms - leaving.far_ms) / 1000:.0f} s")
     return [
         scene.stop_event(
@@ -305,8 +307,3 @@ def _completed(seen: Observed, scene: Scene) -> list[Event]:
     return [
         scene.event("route.completed", key, now, plan_id=plan.plan_id, plan_version=plan.version, measures=measures)
     ]
-
-
-def present_stand(seen: Observed) -> Stand | None:
-    """The halt that goes on now."""
-    return seen.stand if seen.stand is not None and seen.stand.until_ms is None else None
