@@ -20,7 +20,7 @@ from gateway.geofence.outline import Line
 
 PLANE = (2_000.0 / M_PER_DEG_LAT) ** 2
 """Square degrees at the equator. So near, and nearer by the cosine of latitude, the earth is a plane with the scale of the
-latitude halfway: 4e-9 of the distance wrong at most. Farther off the great circle is measured."""
+latitude halfway: 2e-8 of the distance wrong at most. Farther off the great circle is measured."""
 HALF_RADIAN = radians(0.5)
 SHORT_RUN = 16
 """Edges; a shorter run costs more to look at than its edges."""
@@ -117,8 +117,7 @@ class Boundaries:
     def _metres(self, best: tuple[float, float, float], seen: Seen) -> float:
         square, north, east = best
         if square <= PLANE * seen.cos_lat * seen.cos_lat:
-            half = north * HALF_RADIAN
-            east *= 1.0 - half * (seen.tan_lat + half / 2)
+            east *= 1.0 - north * HALF_RADIAN * seen.tan_lat
             return sqrt(north * north + east * east) * M_PER_DEG_LAT
         if square == inf:
             return inf
@@ -191,8 +190,7 @@ class Boundaries:
         distance[owner] = self._metres_many(least, cy[best], cx[best], SeenMany(*(each[owner] for each in seen)))
 
     def _metres_many(self, square: Floats, north: Floats, east: Floats, seen: SeenMany) -> Floats:
-        half = north * HALF_RADIAN
-        in_plane = east * (1.0 - half * (seen.tan_lat + half / 2))
+        in_plane = east * (1.0 - north * HALF_RADIAN * seen.tan_lat)
         distance = np.sqrt(north * north + in_plane * in_plane) * M_PER_DEG_LAT
         far = (square > PLANE * seen.cos_lat * seen.cos_lat).nonzero()[0]
         lat, lon = seen.lat[far], seen.lon[far]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.geo import M_PER_DEG_LAT, distance_m, m_per_deg_lon, wrap_lon_deg
+from gateway.geo import EARTH_RADIUS_M, M_PER_DEG_LAT, distance_m, m_per_deg_lon, wrap_lon_deg
 from gateway.geofence import Located, Zones, stop_zone
 from gateway.model import Fence, Stop
 from tests.geofence.shapes import CENTRES, star, true_distance_m, zones_at
@@ -145,6 +146,23 @@ def test_zones_at_the_poles_and_a_reach_round_them(n: int) -> None:
     assert found.zone.tolist() == [0, 1, 1] * n
     truth = [true_distance_m(zones.fence(z), lat[p], lon[p]) for p, z in zip(found.point, found.zone, strict=True)]
     assert found.distance_m.tolist() == pytest.approx(truth, abs=1e-3)
+
+
+def ahead(lat: float, lon: float, bearing: float, distance_m: float) -> tuple[float, float]:
+    """The place so far along a great circle: latitude, longitude."""
+    p, d, b = math.radians(lat), distance_m / EARTH_RADIUS_M, math.radians(bearing)
+    q = math.asin(math.sin(p) * math.cos(d) + math.cos(p) * math.sin(d) * math.cos(b))
+    turn = math.atan2(math.sin(b) * math.sin(d) * math.cos(p), math.cos(d) - math.sin(p) * math.sin(q))
+    return math.degrees(q), lon + math.degrees(turn)
+
+
+@pytest.mark.parametrize("n", [1, 20])
+@pytest.mark.parametrize("lat", [0.0, 60.0, -82.0, 89.0])
+def test_nothing_within_reach_is_missed_in_any_direction(n: int, lat: float) -> None:
+    places = [ahead(lat, 179.0, 5.0 * i, 300_000.0) for i in range(72)]
+    zones = Zones(circle(str(i), wrap_lon_deg(x), y, 100.0) for i, (y, x) in enumerate(places))
+    assert zones.locate([lat] * n, [179.0] * n, 299_901.0).zone.tolist() == list(range(72)) * n
+    assert zones.locate([lat] * n, [179.0] * n, 299_899.0).zone.tolist() == []
 
 
 @pytest.mark.parametrize("n", [1, 20])
