@@ -243,9 +243,9 @@ async def test_auth_is_refused() -> None:
 async def test_keep_alive_is_enforced_and_a_ping_keeps_alive(level: int) -> None:
     async with serving(FakeIntake()) as endpoint:
         silent = await RawClient.connected(endpoint, "silent", level, keep_alive_s=1)
-        lively = await RawClient.connected(endpoint, "lively", level, keep_alive_s=1)
+        lively = await RawClient.connected(endpoint, "lively", level, keep_alive_s=2)
         ending = asyncio.create_task(silent.ended())
-        for _ in range(6):
+        for _ in range(8):
             await asyncio.sleep(0.5)
             lively.send(client_bytes.PINGREQ)
             await lively.packet(PINGRESP)
