@@ -216,8 +216,7 @@ def _gga(_: bytes, data: bytes) -> Statement:
         said.fixed, said.fix = said.quality > 0, _QUALITIES.get(said.quality)
     if satellites:
         said.satellites = int(satellites)
-    if said.fixed is not False:
-        said.altitude_m, said.separation_m = _number(altitude), _number(separation)
+    said.altitude_m, said.separation_m = _number(altitude), _number(separation)
     return _place(said, lat, ns, lon, ew)
 
 
@@ -242,8 +241,7 @@ def _gns(_: bytes, data: bytes) -> Statement:
         said.fixed, said.fix = bool(fixes), _mode(fixes.pop())[1] if len(fixes) == 1 else None
     if satellites:
         said.satellites = int(satellites)
-    if said.fixed:
-        said.altitude_m, said.separation_m = _number(altitude), _number(separation)
+    said.altitude_m, said.separation_m = _number(altitude), _number(separation)
     return _place(said, lat, ns, lon, ew)
 
 

@@ -204,3 +204,21 @@ def test_a_new_stream_starts_afresh_but_keeps_the_date() -> None:
 def test_gnss_without_position_is_bytes_and_no_message() -> None:
     frames = decode(GSV * 3 + gsa())
     assert [frame.messages for frame in frames] == [()]
+
+
+def test_where_the_burst_begins_is_learnt_from_silence() -> None:
+    """GSA first, told at the GGA; then two bursts come in one read. The GSA between them is the second one's."""
+    decoder = new_decoder()
+    for second in range(5):
+        decoder.feed(burst("SRG", second), NOW_MS + second * 1000)
+        decoder.idle(NOW_MS + second * 1000 + 500)
+    frames = decoder.feed(burst("SRG", 5) + gsa(mode=2) + burst("RG", 6) + burst("SRG", 7), NOW_MS + 7000)
+    assert seconds(frames) == [5.0, 6.0, 7.0]
+    assert [p.fix for p in positions(frames)] == ["3d", "2d", "3d"]
+
+
+def test_without_silence_the_first_partial_epoch_teaches_nothing() -> None:
+    """The first epoch holds the GSA before it and the one after: two of them must not be waited for later."""
+    decoder = new_decoder()
+    decoder.feed(b"".join(burst("SRG", second) for second in range(6)), NOW_MS)
+    assert seconds(decoder.feed(gsa(), NOW_MS)) == [5.0]
