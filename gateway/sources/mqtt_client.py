@@ -43,6 +43,8 @@ from gateway.sources.topics import Router, TopicRoute, route_problems
 from gateway.times import parse_rfc3339
 
 log = logging.getLogger(__name__)
+paho_log = logging.getLogger(f"{__name__}.paho")
+paho_log.setLevel(logging.CRITICAL)  # what it logs as an error comes as an exception, too
 
 IDLE_EVERY_S = 0.1
 STABLE_S = 10.0
@@ -143,6 +145,12 @@ class _Client(aiomqtt.Client):
             self._client.disconnect()  # closes what an attempt that timed out left open; aiomqtt forgets that socket
             raise
 
+    async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036 - handed on as they are
+        try:
+            await super().__aexit__(*error)
+        finally:
+            self._client.disconnect()  # aiomqtt leaves the socket open where reading raised
+
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
         super()._on_socket_open(client, userdata, sock)
         self._loop.call_soon_threadsafe(self._loop.add_reader, sock.fileno(), self._read)  # in place of aiomqtt's
@@ -153,26 +161,40 @@ class _Client(aiomqtt.Client):
             for _ in range(READ_AT_ONCE):
                 waiting = self._queue.qsize()
                 self._client.loop_read()
-                if self._queue.qsize() == waiting:
+                if self._queue.qsize() == waiting and not self._decrypted():
                     break
         except Exception as error:
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
+            self._stop_reading()
+        if self._queue.qsize() >= INBOX_LONG:
+            self._stop_reading()
+        elif self._decrypted() and not self._paused:
+            self._loop.call_soon(self._read)
+
+    def _decrypted(self) -> bool:
+        """Whether TLS holds bytes that were read already: they do not make the socket readable."""
         sock = self._client.socket()
-        if sock is not None and self._queue.qsize() >= INBOX_LONG:
+        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+    def _stop_reading(self) -> None:
+        if (sock := self._client.socket()) is not None:
             self._loop.remove_reader(sock.fileno())
             self._paused = True
+
+    def _read_on(self) -> None:
+        if (sock := self._client.socket()) is not None:
+            self._loop.add_reader(sock.fileno(), self._read)
+            self._loop.call_soon(self._read)
+            self._paused = False
 
     async def take(self) -> list[aiomqtt.Message]:
         """Wait for a message, then take what else is there; MqttError once all is taken and the connection is gone."""
         taken = [] if self._queue.qsize() else [await anext(self.messages)]
         while self._queue.qsize() and len(taken) < TAKEN_AT_ONCE:
             taken.append(self._queue.get_nowait())
-        sock = self._client.socket()
-        if self._paused and sock is not None and self._queue.qsize() < INBOX_LONG // 2:
-            self._paused = False
-            self._loop.add_reader(sock.fileno(), self._read)
-            self._loop.call_soon(self._read)  # what TLS has already decrypted does not make the socket readable
+        if self._paused and self._queue.qsize() < INBOX_LONG // 2 and not self._disconnected.done():
+            self._read_on()
         return taken
 
     def acknowledge(self, message_id: int) -> None:
@@ -188,6 +210,13 @@ def _tls_context(options: MqttClientOptions) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _stop_if_cancelled() -> None:
+    """A cancellation is lost where it meets the success of what Python 3.11's `wait_for`, in aiomqtt, waits for."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _now_ms() -> int:
@@ -220,8 +249,9 @@ class MqttClientSource:
                 started_s = time.monotonic()
                 try:
                     await self._session()
-                except* (aiomqtt.MqttError, OSError) as errors:
-                    self._lost(errors.exceptions[0])
+                except (aiomqtt.MqttError, OSError) as error:
+                    self._lost(error)
+                _stop_if_cancelled()
                 if time.monotonic() - started_s > STABLE_S:
                     backoff.reset()
                 await asyncio.sleep(backoff.wait_s())
@@ -233,17 +263,29 @@ class MqttClientSource:
         """One connection, until it is lost: then MqttError or OSError."""
         context = await asyncio.to_thread(_tls_context, self.options) if self.options.tls else None
         try:
-            async with self._client(context) as client, asyncio.TaskGroup() as tasks:
-                # Taking starts first: a backlog may arrive ahead of the answer to the subscription, and fill the inbox.
-                pending: _Pending = asyncio.Queue()
-                tasks.create_task(self._take(client, pending), name=f"{self.options.name}-take")
-                tasks.create_task(self._acknowledge(client, pending), name=f"{self.options.name}-acknowledge")
-                if self.router.spans_payloads:
-                    tasks.create_task(self._idle(), name=f"{self.options.name}-idle")
-                await self._subscribe(client)
-                self._found()
+            async with self._client(context) as client:
+                _stop_if_cancelled()
+                await self._work(client)
         finally:
             self.stats.connected = 0
+
+    async def _work(self, client: _Client) -> None:
+        """Taking goes on while the subscription is under way: a backlog may arrive ahead of its answer, and fill the
+        inbox. (Not a TaskGroup: Python 3.11's loses a cancellation that meets an error.)
+        """
+        pending: _Pending = asyncio.Queue()
+        work = [self._take(client, pending), self._acknowledge(client, pending), self._subscribe(client)]
+        if self.router.spans_payloads:
+            work.append(self._idle())
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _client(self, context: ssl.SSLContext | None) -> _Client:
         options = self.options
@@ -261,12 +303,13 @@ class MqttClientSource:
             password=os.environ.get(options.password_env) if options.password_env else None,
             keepalive=options.keepalive_s,
             tls_context=context,
+            logger=paho_log,
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             **session,
         )
 
     async def _subscribe(self, client: _Client) -> None:
-        """On every connection: the broker may have lost the session. What it retains is sent for new ones only."""
+        """On every connection: the broker may have lost the session. MQTT 5 has it send what it retains once only."""
         filters = self.router.filters
         codes: Any
         if self.options.protocol == "5":
@@ -280,6 +323,7 @@ class MqttClientSource:
                 raise ConnectionError(f"the broker refuses the subscription to {each}: {code}")
             if granted == 0:
                 log.warning("%s: the broker grants %s at QoS 0 only: it may lose messages", self.options.name, each)
+        self._found()
 
     def _found(self) -> None:
         self.stats.connected = 1
@@ -290,7 +334,8 @@ class MqttClientSource:
 
     def _lost(self, error: BaseException) -> None:
         """Said once per cause: a wrong password does not fill the log."""
-        reason = str(error) or type(error).__name__
+        cause = error.__cause__ or error  # aiomqtt names the place, and keeps the reason as the cause
+        reason = str(cause) or type(cause).__name__
         if reason != self.trouble:
             log.warning(
                 "%s: no connection to the broker %s: %s; trying again", self.options.name, self.options.host, reason

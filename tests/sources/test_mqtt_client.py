@@ -159,7 +159,7 @@ async def test_a_broker_restart_is_survived(tmp_path: Path, caplog: pytest.LogCa
                 assert source.trouble is not None
             await until(lambda: source.stats.connected == 1)
             await publish(broker.port, numbered(20, 20))
-            await until(lambda: len(intake.committed) == 40)
+            await until(lambda: len(set(raw(intake))) == 40)
             assert source.stats.reconnects == 1
             assert source.trouble is None
     assert list(dict.fromkeys(raw(intake))) == numbered(0, 40)  # its last acknowledgements may not have reached it
@@ -190,6 +190,40 @@ async def test_a_poisonous_message_goes_to_quarantine_and_is_acknowledged(option
     kinds = [isinstance(received.frame.messages[0], Malformed) for received in intake.committed]
     assert kinds == [False, True, True, False]
     assert (source.stats.frames, source.stats.malformed, source.stats.reconnects) == (4, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"\x30\x05\x00\x02\xff\xff1", b"\x30\x02\x00\x09", b"\xf0\xff\xff\xff\xff\xff", b"\x00\x00" * 50]
+)
+async def test_a_broker_that_talks_nonsense_is_left_and_tried_again(nonsense: bytes) -> None:
+    """No broker does that, so it is scripted: CONNACK, SUBACK, then a packet nobody can read."""
+    visits = left = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits, left
+        visits += 1
+        await reader.read(1000)
+        writer.write(b"\x20\x02\x00\x00")
+        subscribe = await reader.read(1000)
+        writer.write(b"\x90\x04" + subscribe[2:4] + b"\x01\x01" + nonsense)
+        await writer.drain()
+        with contextlib.suppress(OSError):
+            while await reader.read(1000):
+                pass
+        left += 1
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        chosen = MqttClientOptions(
+            host="127.0.0.1",
+            port=server.sockets[0].getsockname()[1],
+            client_id="gateway",
+            routes=ROUTES,
+            reconnect_first_s=0.01,
+            reconnect_max_s=0.02,
+        )
+        async with running(MqttClientSource(chosen, FakeIntake()), connected=False):
+            await until(lambda: visits >= 3 and left >= 2)
 
 
 async def test_retained_messages_are_state_and_come_once(shared_broker: Mosquitto) -> None:
