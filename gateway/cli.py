@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     module.add_arguments(sub)
     run: Callable[[argparse.Namespace], int] = module.run
     try:
-        return run(sub.parse_args(rest))
+        return run(sub.parse_intermixed_args(rest))
     except BadInput as e:
         print(e, file=sys.stderr)
         return 2

@@ -60,8 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="options of the protocol: KEY=VALUE (a value is JSON or a plain word), or one JSON object",
     )
-    # FILE may follow an option, as in `teltonika --hex FILE`; plain parse_args takes it for missing, and then for too much.
-    parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
 
 
 def run(args: argparse.Namespace) -> int:

@@ -72,7 +72,10 @@ def test_the_sample_is_right_with_every_key_in_force() -> None:
         ("[web]\nport = 'x'\n", "gw.toml: web.port: Expected `int`, got `str`"),
         ("[[sinks.influx]]\n", "gw.toml: sinks.influx: Expected `object | null`, got `array`"),
         ("[gateway\n", "gw.toml: is not TOML"),
-        ("[[sources.serial]]\nport = '/dev/x'\n", "gw.toml: sources.serial[0]: Object missing required field `device_id`"),
+        (
+            "[[sources.serial]]\nport = '/dev/x'\n",
+            "gw.toml: sources.serial[0]: Object missing required field `device_id`",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_key(text: str, told: str) -> None:
@@ -95,7 +98,9 @@ def test_check_lists_everything_that_is_wrong(tmp_path: Path, capsys: pytest.Cap
     )
     (tmp_path / "zones.geojson").write_text("{}")
     path = tmp_path / "gateway.toml"
-    path.write_text("[gateway]\nplans = ['plans.json', 'gone.json']\nfences = ['zones.geojson']\n[web]\nlisten = '0.0.0.0'\n")
+    path.write_text(
+        "[gateway]\nplans = ['plans.json', 'gone.json']\nfences = ['zones.geojson']\n[web]\nlisten = '0.0.0.0'\n"
+    )
     assert main(["check", str(path)]) == 1
     said = capsys.readouterr().err
     assert "plans.json: plans[0].stops[0]" in said

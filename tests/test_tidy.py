@@ -82,7 +82,9 @@ def test_the_simulator_knows_the_model_and_the_codecs_only(path: Path) -> None:
             assert parts[1] in MODEL | {"protocols", "__version__"}, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", modules("gateway", "firmware_sim", "benchmarks"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", modules("gateway", "firmware_sim", "benchmarks"), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_functions_fit_on_a_screen(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from gateway.model import Frame, Position
 
-MAX_BUFFER_BYTES = 64 * 1024
+MAX_BUFFER_BYTES = 256 * 1024
 
 
 class HttpRequest(Struct, frozen=True, kw_only=True):

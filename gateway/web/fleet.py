@@ -15,6 +15,8 @@ from gateway.times import rfc3339
 Punctuality: TypeAlias = Literal["on_time", "at_risk", "late"]
 RECENT_ENTRIES = 2_000
 """How far back a page that opens reads what happened before."""
+AHEAD = 3
+"""A vehicle is as punctual as the worst of so many next stops: what lies further ahead can still change."""
 
 
 class NextStopDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,7 +79,7 @@ def vehicle_document(v: VehicleView, now_ms: int) -> VehicleDocument:
         since=None if v.since_ms is None else rfc3339(v.since_ms),
         plan_id=v.plan_id,
         at_stop=v.at_stop_id,
-        punctuality=worst(s.punctuality for s in stops),
+        punctuality=worst(s.punctuality for s in stops[:AHEAD]),
         stops=stops,
         fences=v.fences,
     )
@@ -95,7 +97,8 @@ def next_stop_document(s: NextStop) -> NextStopDocument:
     promise_ms = s.window_end_ms if s.window_end_ms is not None else s.scheduled_arrival_ms
     punctuality: Punctuality | None = None
     if eta is not None and promise_ms is not None:
-        punctuality = "late" if eta.p50_ms > promise_ms else "at_risk" if eta.p90_ms > promise_ms else "on_time"
+        probable_ms = (eta.p50_ms + eta.p90_ms) / 2  # about three in four are there by then
+        punctuality = "late" if eta.p50_ms > promise_ms else "at_risk" if probable_ms > promise_ms else "on_time"
     due_ms = s.scheduled_arrival_ms if s.scheduled_arrival_ms is not None else s.window_end_ms
     return NextStopDocument(
         stop_id=s.stop_id,

@@ -52,12 +52,14 @@ function describe(v) {
   if (v.state === "at_stop") return `at stop ${v.at_stop}`;
   if (!next) return v.plan_id ? "tour completed" : "no plan";
   if (!next.eta_p50) return `to stop ${next.stop_id} · no ETA`;
-  return `to stop ${next.stop_id} · ${clock(next.eta_p50)} (${clock(next.eta_p10)} – ${clock(next.eta_p90)})`;
+  const spread = clock(next.eta_p10) === clock(next.eta_p90) ? "" : ` (${clock(next.eta_p10)} – ${clock(next.eta_p90)})`;
+  return `to stop ${next.stop_id} · ${clock(next.eta_p50)}${spread}`;
 }
 
 function chip(v) {
   const next = nextStop(v);
   if (v.mood === "silent") return "silent";
+  if (v.mood === "at_risk") return "at risk";
   if (!next) return v.plan_id ? "done" : "";
   if (next.lateness_s == null) return v.mood === "on_time" ? "on time" : "";
   return lateness(next.lateness_s);

@@ -24,7 +24,7 @@ export function makeMap(element, choose) {
   const map = L.map(element, { preferCanvas: true, zoomControl: false, attributionControl: false, zoomSnap: 0.25 });
   L.control.zoom({ position: "bottomright" }).addTo(map);
   L.control.scale({ imperial: false }).addTo(map);
-  for (const [name, z] of [["ground", 210], ["fences", 380], ["plans", 390]]) map.createPane(name).style.zIndex = z;
+  for (const [name, z] of [["ground", 210], ["names", 300], ["fences", 380], ["plans", 390]]) map.createPane(name).style.zIndex = z;
   const layers = { fences: L.layerGroup().addTo(map), plan: L.layerGroup().addTo(map) };
   const markers = new Map();
   map.setView([0, 0], 2);
@@ -40,7 +40,7 @@ export function makeMap(element, choose) {
     draw(streets, (f) => ({ color: "#cfc6b6", weight: street(f).weight + 1.4, opacity: 1 }));
     draw(streets, (f) => ({ ...street(f), opacity: 1 }));
     for (const f of ofKind("district").filter((f) => f.properties.name)) {
-      L.tooltip({ permanent: true, direction: "center", className: "district", pane: "ground" })
+      L.tooltip({ permanent: true, direction: "center", className: "district", pane: "names" })
         .setLatLng(L.geoJSON(f).getBounds().getCenter()).setContent(text(f.properties.name)).addTo(map);
     }
   }
