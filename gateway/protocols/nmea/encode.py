@@ -13,8 +13,8 @@ from typing import Final
 import pynmea2
 
 from gateway.model import Position
+from gateway.protocols.nmea.fields import DRMS_TO_68, MPS_PER_KMH, MPS_PER_KNOT
 from gateway.protocols.nmea.options import NmeaOptions
-from gateway.protocols.nmea.sentences import DRMS_TO_68, MPS_PER_KMH, MPS_PER_KNOT
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MODE = {"estimated": "E", "network": "E", "manual": "M", "simulated": "S"}

@@ -8,7 +8,7 @@ and is waited for from then on.
 from __future__ import annotations
 
 from gateway.protocols.nmea.clock import DAY_MS
-from gateway.protocols.nmea.sentences import Statement
+from gateway.protocols.nmea.fields import Statement
 
 MAX_EPOCH_BYTES = 16 * 1024
 """Bursts are 400 bytes as a rule; the longest of a real receiver was 2,005. A frozen receiver repeats itself for ever."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.model import FixKind, Scalar
 from gateway.protocols.nmea.epoch import Epoch, same_place, same_time
-from gateway.protocols.nmea.sentences import Statement
+from gateway.protocols.nmea.fields import Statement
 
 # Who is asked first. GGA and GNS carry more decimals than RMC on many receivers, and the altitude.
 _PLACE_ORDER = ("GGA", "GNS", "PUBX,00", "PSTI,030", "RMC", "PGRMF", "PASHR,POS", "GLL")
