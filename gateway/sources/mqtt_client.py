@@ -36,7 +36,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.journal import Intake
 from gateway.model import Received
-from gateway.problems import Problem
+from gateway.problems import BadInput, Problem
 from gateway.sources.backoff import Backoff
 from gateway.sources.stats import SourceStats
 from gateway.sources.topics import Router, TopicRoute, route_problems
@@ -224,16 +224,17 @@ def _now_ms() -> int:
 
 
 class MqttClientSource:
-    """Reads one broker until cancelled. Raises BadInput for routes that are wrong."""
+    """Reads one broker until cancelled. Raises BadInput for options that are wrong."""
 
     def __init__(self, options: MqttClientOptions, intake: Intake, *, now_ms: Callable[[], int] = _now_ms) -> None:
+        if found := problems(options, f"sources.mqtt {options.name!r}"):
+            raise BadInput(found)
         self.options = options
         self.stats = MqttStats()
         self.trouble: str | None = "not connected yet"
         reference = options.reference_time
         self.router = Router(
             options.routes,
-            where=f"sources.mqtt {options.name!r} routes",
             max_payload_bytes=options.max_payload_bytes,
             reference_ms=None if reference is None else parse_rfc3339(reference),
         )
