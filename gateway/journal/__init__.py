@@ -1,7 +1,6 @@
 """The durable log: what was received, what was concluded, and how far each reader is."""
 
 from gateway.journal.intake import Committed, Intake, IntakeOptions
-from gateway.journal.readmission import decode_again
 from gateway.journal.records import (
     Accounting,
     Appended,
@@ -45,5 +44,4 @@ __all__ = [
     "Stored",
     "TrackFix",
     "Watch",
-    "decode_again",
 ]

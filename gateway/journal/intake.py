@@ -139,7 +139,7 @@ class Intake:
         await self._idle.wait()
 
     async def readmit(self, ids: Sequence[int], decoded: Sequence[Received]) -> Appended:
-        """Takes frames out of quarantine and in again as they decode now (see `readmission.decode_again`).
+        """Takes frames out of quarantine and in again as they decode now (see `Quarantined.received`).
 
         What is still malformed or unknown goes back to it. Raises DiskTrouble, and nothing has changed.
         """

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from gateway.model import Event, Position, Received
+from gateway.model import Event, Frame, Position, Received
 
 MB = 1_000_000
 
@@ -119,6 +119,18 @@ class Quarantined(Struct, frozen=True):
     reason: str
     records: int
     raw: bytes
+
+    def received(self, frame: Frame) -> Received:
+        """A frame that its bytes decode to now, as it came: to take it in again (`Intake.readmit`)."""
+        return Received(
+            source=self.source,
+            protocol=self.protocol,
+            received_ms=self.received_ms,
+            frame=frame,
+            device_id=self.device_id,
+            retained=self.retained,
+            topic=self.topic,
+        )
 
 
 ReaderUnit: TypeAlias = Literal["seq", "entry"]

@@ -221,7 +221,8 @@ class Journal:
         """Writes what the engine said of entries, in order; `now_ms` is when it was said first, and stays so.
 
         On the disk when this returns, if there are events; verdicts alone are not worth an fsync, for a replay
-        gives the same ones. A step that is committed already is ignored. Raises ValueError for events out of place.
+        gives the same ones. A step that is committed already is ignored. Raises ValueError for events out of place,
+        sqlite3.IntegrityError for a revision of a key that was said before, DiskTrouble as `append` does: try again.
         """
         with self._lock:
             fresh = [s for s in steps if s.entry_id > self._engine_entry_id]
@@ -241,6 +242,7 @@ class Journal:
 
         `complete`: whatever changed since the last complete save is in this one or was in one before it, so a
         restart needs only the entries after `entry_id`. Costs no fsync: a lost save only makes a restart longer.
+        Raises DiskTrouble.
         """
         if entry_id > self._engine_entry_id:
             raise ValueError(f"a snapshot of entry {entry_id}, but only {self._engine_entry_id} is committed")
@@ -302,7 +304,7 @@ class Journal:
     def retain(self, now_ms: int) -> Retained:
         """Removes a bounded share of what is too old or too much; call it every few seconds, again at once if `more`.
 
-        Also writes the cursors.
+        Also writes the cursors. Raises DiskTrouble: even removing needs some room.
         """
         with self._lock:
             with self._writing(durable=False) as db:

@@ -21,10 +21,8 @@ from gateway.journal import (
     IntakeOptions,
     Journal,
     JournalError,
-    Quarantined,
     Registry,
     Watch,
-    decode_again,
 )
 from gateway.journal.admission import Arrival
 from gateway.model import (
@@ -40,6 +38,8 @@ from gateway.model import (
     Status,
     Tick,
 )
+from gateway.protocols import new_decoder
+from gateway.protocols.base import Context
 from tests.journal.support import ROOMY, T0, consistent, fix, frame
 
 
@@ -300,24 +300,20 @@ async def test_frames_come_back_from_quarantine_once_their_device_is_known(tmp_p
         raw = b'{"_type":"location","lat":38.7,"lon":-9.1,"tst":1790000000}'
         came = {"raw": raw, "protocol": "owntracks", "topic": "owntracks/u/a", "at_s": 3}
         await b.intake.submit(frame(fix("u/a"), **came))
-        rows = b.journal.quarantined()
-        decoded = decode_again(rows)
+        (row,) = b.journal.quarantined()
+        decoder = new_decoder(row.protocol, Context(topic=row.topic))
+        frames = decoder.feed(row.raw, row.received_ms) + decoder.end(row.received_ms)
+        decoded = [row.received(each) for each in frames]
         assert [(d.topic, d.received_ms, d.frame.raw) for d in decoded] == [("owntracks/u/a", T0 + 3_000, raw)]
         (position,) = decoded[0].frame.messages
         assert isinstance(position, Position)
-        await b.intake.readmit([rows[0].id], decoded)
+        await b.intake.readmit([row.id], decoded)
         assert b.journal.totals == Counts(received=1, quarantined=1), "still unknown: back it goes"
         await b.intake.command(DevicePut(T0, Assignment(device_id=position.device_id, vehicle_id="v")))
         await b.intake.readmit([q.id for q in b.journal.quarantined()], decoded)
         assert b.journal.totals == Counts(received=1, journaled=1)
         assert b.journal.quarantined() == []
         assert b.watch.value == b.journal.last_entry_id
-
-
-def test_a_frame_of_a_protocol_that_is_gone_cannot_be_decoded_again() -> None:
-    gone = Quarantined(1, T0, "s", "gone", None, None, retained=False, reason="x", records=1, raw=b"")
-    with pytest.raises(ValueError, match="no protocol 'gone'"):
-        decode_again([gone])
 
 
 async def test_a_command_is_done_once_it_is_in_the_world(tmp_path: Path) -> None:
