@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from firmware_sim.links import Link, MqttLink, drained
 from firmware_sim.truth import TruthLog
+from firmware_sim.vehicle import STEP_MS
 from firmware_sim.world import World
 
 TICK_S = 0.05
@@ -77,7 +78,7 @@ async def _live(
     while not stop.is_set():
         if pace.seconds is not None and loop.time() - started_s >= pace.seconds:
             break
-        if pace.until_ms is not None and world.now_ms >= pace.until_ms:
+        if pace.until_ms is not None and world.now_ms + STEP_MS > pace.until_ms:
             break
         if pace.factor is None:
             if world.over:
@@ -88,12 +89,12 @@ async def _live(
         if pace.until_ms is not None:
             goal_ms = min(goal_ms, pace.until_ms)
         stepped_s = loop.time()
-        while world.now_ms < goal_ms and loop.time() - stepped_s < 0.25:
+        while world.now_ms + STEP_MS <= goal_ms and loop.time() - stepped_s < 0.25:
             truth.write(world.step())
             for link in links:
                 link.look(world.now_ms)
         if pace.factor is not None and loop.time() - started_s > 1.0:
-            driven.behind_s = max(driven.behind_s, (goal_ms - world.now_ms) / 1000.0 / pace.factor)
+            driven.behind_s = max(driven.behind_s, (goal_ms - world.now_ms - STEP_MS) / 1000.0 / pace.factor)
         progress(world.now_ms)
         await asyncio.sleep(0.0 if pace.factor is None else TICK_S)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 
 from firmware_sim.drive import Pace, drive
-from firmware_sim.fleet import Fleet
+from firmware_sim.fleet import Fleet, FleetOptions, make_fleet
 from firmware_sim.links import Broker, MqttLink
 from firmware_sim.serial_line import SerialLine
 from firmware_sim.truth import TruthLog
@@ -177,3 +178,24 @@ def test_a_virtual_port_carries_bytes_both_ways_and_counts_what_nobody_reads(tmp
     os.close(other)
     line.close()
     assert not (tmp_path / "port").is_symlink()
+
+
+async def test_simulated_time_never_runs_ahead_of_the_clock(tmp_path: Path) -> None:
+    """A fix from the future would be set aside by the gateway."""
+    fleet = make_fleet(FleetOptions(vehicles=1, seed=7, start_ms=int(time.time()) * 1000 - 1_700))
+    ahead_s: list[float] = []
+    with (tmp_path / "truth.jsonl").open("wb") as log:
+        await drive(
+            fleet.world, [], TruthLog(log), Pace(seconds=1.2), asyncio.Event(),
+            lambda now_ms: ahead_s.append(now_ms / 1000 - time.time()),
+        )  # fmt: skip
+    assert max(ahead_s) <= 0
+    assert ahead_s[-1] > -1.0, "nor does it fall behind"
+
+
+async def test_it_ends_at_an_odd_moment_too(tmp_path: Path) -> None:
+    fleet = small_fleet(1)
+    with (tmp_path / "truth.jsonl").open("wb") as log:
+        pace = Pace(factor=50.0, until_ms=START_MS + 10_300, anchored=False)
+        await drive(fleet.world, [], TruthLog(log), pace, asyncio.Event(), lambda _: None)
+    assert fleet.world.now_ms == START_MS + 10_000
