@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.engine.fixes import metres_between
 from gateway.engine.motion import Stand
 from gateway.engine.observed import Crossing, FenceSeen, Observed
 from gateway.engine.scene import Scene
@@ -10,6 +11,9 @@ from gateway.model import Event
 
 BELIEVED_ACCURACY_M = 100.0
 """Only a fix better than this may show that a zone was passed through between two reports."""
+
+SETTLES_MS = 60_000
+NEAR_M = 100.0
 
 
 def advance_fences(seen: Observed, scene: Scene) -> list[Event]:
@@ -35,7 +39,7 @@ def _advance(seen: Observed, scene: Scene, fence_id: str, distance_m: float | No
     else:
         opposed = p >= rule.p_inside
         supports_old = p < 0.5
-    held = stand is not None and (stand.first_ms == state.stand_first_ms or (state.inside and stand.fixes > 1))
+    held = stand is not None and _is_drift(state, scene, fence_id, stand)
     events: list[Event] = []
     if opposed and not held and state.pending is None:
         crossing = scene.crossed_fence(fence_id, entering=not state.inside)
@@ -54,6 +58,15 @@ def _advance(seen: Observed, scene: Scene, fence_id: str, distance_m: float | No
     if not state.inside and state.pending is None:
         seen.fences.pop(fence_id, None)
     return events
+
+
+def _is_drift(state: FenceSeen, scene: Scene, fence_id: str, stand: Stand) -> bool:
+    """A vehicle that stands changes zones by noise only; its membership may settle while the halt is young."""
+    before = scene.before
+    if before is not None and not state.inside and all(known != fence_id for known, _ in before.fences):
+        return metres_between(before, scene.fix) > NEAR_M  # else the zone is new: the vehicle was there before it
+    settling = scene.fix.time_ms - stand.first_ms < SETTLES_MS and not (state.inside and stand.fixes > 1)
+    return stand.first_ms == state.stand_first_ms or not settling
 
 
 def _confirmed(seen: Observed, scene: Scene, fence_id: str, state: FenceSeen, stand: Stand | None) -> Event:

@@ -6,11 +6,12 @@ many visits lie between, give the median (a bias, taken out) and the 10th and 90
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct, field
 
 HORIZONS_S = (90, 180, 360, 600, 900, 1_500, 2_400, 3_600)
 BETWEEN = 3
@@ -39,42 +40,51 @@ def _usual() -> list[float]:
     return [PRIOR * w / sum(weights) for w in weights]
 
 
-class Errors(Struct):
-    tables: list[list[float]] = field(
-        default_factory=lambda: [_usual() for _ in range((len(HORIZONS_S) + 1) * BETWEEN)]
-    )
+class Errors:
+    def __init__(self) -> None:
+        self._tables = [_usual() for _ in range((len(HORIZONS_S) + 1) * BETWEEN)]
+        self._quantiles: dict[int, Spread] = {}
+        """Of the tables that were asked for since they last changed, in units of the scale."""
 
     def learn(self, ahead_s: float, between: int, error_s: float) -> None:
         """`error_s`: actual minus predicted, of a prediction so far ahead (before any correction of its bias)."""
-        table = self.tables[_which(ahead_s, between)]
+        which = _which(ahead_s, between)
+        table = self._tables[which]
         slot = HALF_SLOTS + math.floor(error_s / scale_s(ahead_s, between) / STEP)
         table[min(max(slot, 0), SLOTS - 1)] += 1
         if sum(table) > FULL:
             table[:] = [w / 2 for w in table]
+        self._quantiles.pop(which, None)
 
     def spread(self, ahead_s: float, between: int) -> Spread:
         """What to add to a prediction for its percentiles."""
-        table = self.tables[_which(ahead_s, between)]
-        scale, total = scale_s(ahead_s, between), sum(table)
-        return Spread(*(scale * _quantile(table, q * total) for q in (0.1, 0.5, 0.9)))
+        which = _which(ahead_s, between)
+        found = self._quantiles.get(which)
+        if found is None:
+            found = self._quantiles[which] = _quantiles(self._tables[which])
+        scale = scale_s(ahead_s, between)
+        return Spread(scale * found.p10_s, scale * found.p50_s, scale * found.p90_s)
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(self)
+        return msgspec.msgpack.encode(self._tables)
 
     @classmethod
     def restored(cls, data: bytes) -> Errors:
-        return msgspec.msgpack.decode(data, type=cls)
+        found = cls()
+        found._tables = msgspec.msgpack.decode(data, type=list[list[float]])
+        return found
 
 
 def _which(ahead_s: float, between: int) -> int:
-    horizon = sum(ahead_s > h for h in HORIZONS_S)
-    return horizon * BETWEEN + min(between, BETWEEN - 1)
+    return bisect.bisect_left(HORIZONS_S, ahead_s) * BETWEEN + min(between, BETWEEN - 1)
 
 
-def _quantile(table: list[float], mass: float) -> float:
-    running = 0.0
-    for i, weight in enumerate(table):
-        if running + weight >= mass:
-            return (i + (mass - running) / weight - HALF_SLOTS) * STEP
-        running += weight
-    return HALF_SLOTS * STEP
+def _quantiles(table: list[float]) -> Spread:
+    """The 10th, 50th and 90th percentile of a histogram, evenly filled within each slot."""
+    reached = list(itertools.accumulate(table))
+    found = []
+    for share in (0.1, 0.5, 0.9):
+        mass = share * reached[-1]
+        slot = min(bisect.bisect_left(reached, mass), SLOTS - 1)
+        found.append((slot + 1 - (reached[slot] - mass) / table[slot] - HALF_SLOTS) * STEP)
+    return Spread(*found)

@@ -22,6 +22,7 @@ LOST_AFTER = 3
 """So many fixes in a row off the path are believed."""
 COURSE_MIN_MPS = 2.5
 SLOW_MPS = 1.0
+RESTS_M = 10.0
 UNKNOWN_WAY_M = 1_000.0
 """Where nobody knows how far the vehicle drove, the earlier of two passes is the likelier."""
 
@@ -52,7 +53,11 @@ class Progress(Struct):
 
 def follow(progress: Progress, path: Path, seen: Seen, limit_m: float) -> None:
     """Take a fix. `limit_m`: no further than this without having served the stop there (else another pass wins)."""
-    last, progress.last = progress.last, seen
+    last = progress.last
+    if last is not None and progress.off == 0 and _rests(last, seen):
+        progress.time_ms = seen.time_ms
+        return
+    progress.last = seen
     gate_m = GATE_M + 2 * seen.accuracy_m
     if progress.along_m is None or last is None:
         match = _best(path, seen, 0.0, limit_m, None, gate_m) or _best(path, seen, 0.0, path.length_m, None, gate_m)
@@ -72,6 +77,13 @@ def follow(progress: Progress, path: Path, seen: Seen, limit_m: float) -> None:
     progress.time_ms = seen.time_ms
     if progress.along_m is None or not _is_drift(match.along_m - progress.along_m, seen):
         progress.along_m = match.along_m
+
+
+def _rests(last: Seen, seen: Seen) -> bool:
+    """Stands where it was: nothing to look for."""
+    if seen.speed_mps is None or seen.speed_mps >= SLOW_MPS:
+        return False
+    return abs(seen.x - last.x) + abs(seen.y - last.y) < RESTS_M
 
 
 def _is_drift(change_m: float, seen: Seen) -> bool:

@@ -31,6 +31,8 @@ FLEET_PRIOR_S, FLEET_MEMORY_S = 3_600.0, 1_800.0
 CELL_PRIOR_S, CELL_MEMORY_S = 60.0, 900.0
 CELL_SMOOTH = 5
 """A cell's live correction is pooled with those of so many pieces before and after it on the path."""
+BINS_AHEAD = 4
+"""Beyond two hours ahead the last half-hour looked up stands for those after it."""
 LIVE_FADES_S = 1_800.0
 """What is true of the roads now is worth 1/e after so long."""
 OUTLIER = 8.0
@@ -110,15 +112,16 @@ class TravelTimes:
 
     # ------------------------------------------------------------------------------------------------------- asking
 
-    def pace(self, rows: Rows, scheduled: Floats, bin_: int) -> Floats:
-        """Seconds a metre through each row at that half-hour, from history. `scheduled`: what the schedule implies."""
-        day = self._day_pace(rows, scheduled) * self._bin_ratios[bin_].at(0, 1.0, FLEET_PRIOR_S)
+    def pace(self, rows: Rows, day: Floats, bin_: int) -> Floats:
+        """Seconds a metre through each row at that half-hour, from history; `day` is its pace over the whole day."""
+        day = day * self._bin_ratios[bin_].at(0, 1.0, FLEET_PRIOR_S)
         table = self._bins.get(bin_)
         if table is None:
             return day
         return np.asarray((table.seconds[rows] + BIN_M * day) / (table.metres[rows] + BIN_M))
 
-    def _day_pace(self, rows: Rows, scheduled: Floats) -> Floats:
+    def day_pace(self, rows: Rows, scheduled: Floats) -> Floats:
+        """Seconds a metre over the whole day. `scheduled`: what the schedule implies, for rows hardly driven yet."""
         base = scheduled * self._schedule.at(0, 1.0, FLEET_PRIOR_S)
         return np.asarray((self._day.seconds[rows] + DAY_M * base) / (self._day.metres[rows] + DAY_M))
 
@@ -126,16 +129,14 @@ class TravelTimes:
         """Seconds through each piece of a path driven from `now_ms` on, each at the time of day it will be reached."""
         position = now_ms / BIN_MS - 0.5
         first = math.floor(position)
-        here = self.pace(rows, scheduled, first % BINS)
-        there = self.pace(rows, scheduled, (first + 1) % BINS)
+        day = self.day_pace(rows, scheduled)
+        here, there = (self.pace(rows, day, (first + step) % BINS) for step in (0, 1))
         share = position - first
-        pace = here + (there - here) * share
-        reached_s = np.cumsum(pace) * PIECE_M
+        reached_s = np.cumsum(here + (there - here) * share) * PIECE_M
         ahead = share + reached_s / (BIN_MS / 1000)
-        last = int(ahead[-1])
         pace = here + (there - here) * np.minimum(ahead, 1.0)
-        for step in range(1, min(last, 4) + 1):
-            here, there = there, self.pace(rows, scheduled, (first + step + 1) % BINS)
+        for step in range(1, min(int(ahead[-1]), BINS_AHEAD) + 1):
+            here, there = there, self.pace(rows, day, (first + step + 1) % BINS)
             later = ahead > step
             pace[later] = (here + (there - here) * np.minimum(ahead - step, 1.0))[later]
         return np.asarray(pace * PIECE_M * self._live_ratio(rows, now_ms, reached_s))
@@ -143,12 +144,10 @@ class TravelTimes:
     def _live_ratio(self, rows: Rows, now_ms: int, reached_s: Floats) -> Floats:
         fleet = self._fleet.at(now_ms, FLEET_MEMORY_S, FLEET_PRIOR_S)
         fade = np.exp((self._live_s[rows] - now_ms / 1000) / CELL_MEMORY_S)
-        sums = np.cumsum(np.stack((self._live.seconds[rows] * fade, self._live.metres[rows] * fade)), axis=1)
-        padded = np.pad(sums, ((0, 0), (CELL_SMOOTH + 1, CELL_SMOOTH)), mode="edge")
-        padded[:, : CELL_SMOOTH + 1] = 0.0
-        driven, expected = padded[:, 2 * CELL_SMOOTH + 1 :] - padded[:, : -2 * CELL_SMOOTH - 1]
+        driven = _pooled(self._live.seconds[rows] * fade)
+        expected = _pooled(self._live.metres[rows] * fade)
         near = (driven + CELL_PRIOR_S * fleet) / (expected + CELL_PRIOR_S)
-        return np.asarray(fleet + (near - fleet) * np.exp(-reached_s / LIVE_FADES_S))
+        return np.asarray(fleet + (near - fleet) * np.exp(reached_s / -LIVE_FADES_S))
 
     # ----------------------------------------------------------------------------------------------------- learning
 
@@ -158,9 +157,9 @@ class TravelTimes:
         if not known.any():
             return
         bin_ = half_hour(now_ms)
-        day = self._day_pace(rows, scheduled) * metres
-        expected = self.pace(rows, scheduled, bin_) * metres
-        expected_s, day_s = float(expected.sum()), float(day.sum())
+        day = self.day_pace(rows, scheduled)
+        expected = self.pace(rows, day, bin_) * metres
+        expected_s, day_s = float(expected.sum()), float((day * metres).sum())
         if expected_s <= 0:
             return
         driven_s = min(max(driven_s, expected_s / OUTLIER), OUTLIER * expected_s)
@@ -228,6 +227,14 @@ class _Kept(Struct):
     bin_ratios: list[Ratio]
     fleet: Ratio
     schedule: Ratio
+
+
+def _pooled(values: Floats) -> Floats:
+    """Sums over each piece and its `CELL_SMOOTH` neighbours on either side."""
+    sums = np.zeros(len(values) + 2 * CELL_SMOOTH + 1)
+    np.cumsum(values, out=sums[CELL_SMOOTH + 1 : len(values) + CELL_SMOOTH + 1])
+    sums[len(values) + CELL_SMOOTH + 1 :] = sums[len(values) + CELL_SMOOTH]
+    return np.asarray(sums[2 * CELL_SMOOTH + 1 :] - sums[: len(values)])
 
 
 def _padded(data: bytes, size: int) -> Floats:

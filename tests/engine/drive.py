@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway import geo
 from gateway.engine import Engine, EngineOptions
-from gateway.model import Entry, Event, FrameItem, Item, Plan, PlanPut, Position, Stop
+from gateway.model import Command, Entry, Event, Fence, FrameItem, Item, Plan, PlanPut, Position, Stop
 
 LAT, LON = 41.2, -8.5
 T0 = 1_780_300_800_000  # 2026-06-01T08:00Z
@@ -119,5 +119,10 @@ def observed(events: Iterable[Event], *prefixes: str) -> list[str]:
     return [e.type for e in events if e.type.startswith(prefixes or ("stop.", "geofence.", "route."))]
 
 
-def put(*plans: Plan) -> list[Item]:
+def circle(fence_id: str, east_m: float, radius_m: float = 100.0, north_m: float = 0.0) -> Fence:
+    lat, lon = place(east_m, north_m)
+    return Fence(fence_id=fence_id, shape="circle", coordinates=((((lon, lat),),),), radius_m=radius_m)
+
+
+def put(*plans: Plan) -> list[Command]:
     return [PlanPut(T0 - 120_000, p) for p in plans]
