@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -253,14 +254,16 @@ async def _go_ahead(stop: asyncio.Event) -> None:
     """Until a line (or the end) comes on stdin, or a signal."""
     loop = asyncio.get_running_loop()
     came = asyncio.Event()
-    loop.add_reader(sys.stdin, came.set)
+
+    def read() -> None:
+        sys.stdin.readline()
+        loop.call_soon_threadsafe(came.set)
+
+    threading.Thread(target=read, daemon=True).start()  # a loop cannot watch every sort of stdin: a file, /dev/null
     waits = [asyncio.create_task(event.wait()) for event in (came, stop)]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    loop.remove_reader(sys.stdin)
     for each in waits:
         each.cancel()
-    if came.is_set():
-        sys.stdin.readline()
 
 
 def _counts(fleet: Fleet, truth: TruthLog, settle_s: float) -> dict[str, Any]:
