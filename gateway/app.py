@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.config import Config
 from gateway.documents import read_plans
 from gateway.geofence import read_fences
-from gateway.journal import Intake, Journal, Registry, Watch
+from gateway.journal import DiskTrouble, Intake, Journal, Registry, Retained, Watch
 from gateway.metrics import GatewayCollector, new_registry
 from gateway.model import Assignment, Command, DevicePut, FencesPut, PlanPut
 from gateway.problems import BadInput, Problem
@@ -30,6 +30,7 @@ from gateway.web.state import WebState
 log = logging.getLogger(__name__)
 
 RETAIN_EVERY_S = 20.0
+RETAIN_PAUSE_S = 0.1
 JOURNAL_NAME = "gateway.journal"
 
 
@@ -159,9 +160,16 @@ class Gateway:
         return self.registry.unknown == "register" or self.registry.knows_vehicle(vehicle_id)
 
     async def _retain(self) -> None:
+        """A share of what must go, now and then; at once again while there is more."""
         while True:
-            await asyncio.to_thread(self.journal.retain, self._now_ms())
-            await asyncio.sleep(RETAIN_EVERY_S)
+            try:
+                retained = await asyncio.to_thread(self.journal.retain, self._now_ms())
+            except DiskTrouble as e:
+                log.warning("nothing could be removed from the journal: %s", e)
+                retained = Retained()
+            for reader in retained.gaps:
+                log.error("reader %s is too far behind: what it had not read was removed", reader)
+            await asyncio.sleep(RETAIN_PAUSE_S if retained.more else RETAIN_EVERY_S)
 
     def backlog(self) -> dict[str, int]:
         """By sink, how many entries or sequence numbers it still has to deliver."""
@@ -177,7 +185,8 @@ class Gateway:
     def readiness(self) -> dict[str, str | None]:
         """Part → what is in its way."""
         parts: dict[str, str | None] = {"intake": self.intake.trouble}
-        parts["engine"] = f"failed on {self.runner.errors} entries" if self.runner.errors else None
+        failed = f"failed on {self.runner.errors} entries; the log says how" if self.runner.errors else None
+        parts["engine"] = self.runner.trouble or failed
         parts |= {name: sink.stats.trouble for name, sink in self.sinks.items()}
         return parts
 

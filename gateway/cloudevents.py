@@ -16,6 +16,8 @@ TYPE_VERSION = ".v1"
 NAMESPACE = uuid.UUID("6f2d1c0a-7b0e-5d7e-9c55-0f6b4a4c1d11")
 """Ours alone, fixed for ever: an id is UUIDv5 of this and the event's key, revision and content."""
 
+_stored = msgspec.msgpack.Decoder(Event)
+
 
 class Named(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
@@ -118,7 +120,9 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
 def event_id(event: Event) -> str:
     """UUIDv5 over key, revision and what is said; not over seq, detection or emission."""
     meaning = msgspec.structs.replace(event, seq=0, detected_ms=0, complete_to_ms=None)
-    return str(uuid.uuid5(NAMESPACE, msgspec.json.encode(meaning, order="deterministic").hex()))
+    # Through the journal's encoding and back: a float field that holds an int is a float there, and so in the id.
+    kept = _stored.decode(msgspec.msgpack.encode(meaning))
+    return str(uuid.uuid5(NAMESPACE, msgspec.json.encode(kept, order="deterministic").hex()))
 
 
 def cloud_event(event: Event, source: str, emitted_ms: int | None = None) -> CloudEvent:

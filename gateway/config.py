@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,10 @@ from gateway.sources.mqtt_endpoint import EndpointOptions
 from gateway.sources.serial_port import SerialOptions
 from gateway.web.options import WebOptions
 
+FILES = {
+    "data_dir", "plans", "fences", "ca_file", "cert_file", "key_file", "credentials_file", "cert", "key", "client_ca", "ground",
+}  # fmt: skip
+"""Keys that name files or folders."""
 SAMPLE = Path(__file__).with_name("sample.toml")
 
 
@@ -76,36 +81,55 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def read_config(path: Path) -> Config:
     """The file's configuration, its relative paths taken from the file's own folder. Raises BadInput."""
     try:
-        config = parse_config(path.read_bytes(), str(path))
+        text = path.read_bytes()
     except OSError as e:
         fix = "name a file that can be read, or make one with `gateway sample-config > gateway.toml`"
         raise BadInput([Problem(str(path), e.strerror or str(e), fix)]) from e
-    here = path.resolve().parent
-    part = msgspec.structs.replace(
-        config.gateway,
-        data_dir=str(here / config.gateway.data_dir),
-        plans=tuple(str(here / name) for name in config.gateway.plans),
-        fences=tuple(str(here / name) for name in config.gateway.fences),
-    )
-    return msgspec.structs.replace(config, gateway=part)
+    return parse_config(text, str(path), path.resolve().parent)
 
 
-def parse_config(text: bytes, where: str) -> Config:
-    """The configuration that a TOML text means. Raises BadInput that names the key."""
+def parse_config(text: bytes, where: str, folder: Path | None = None) -> Config:
+    """The configuration that a TOML text means; its paths taken from `folder`. Raises BadInput that names the key."""
     try:
-        return msgspec.toml.decode(text, type=Config)
+        document = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise BadInput([Problem(where, f"is not TOML: {e}", "mend the line it names")]) from e
+    if folder is not None:
+        _settle_paths(document, folder)
+    try:
+        return msgspec.convert(document, Config)
     except msgspec.ValidationError as e:
         what, _, path = str(e).partition(" - at `$")
+        at = path.rstrip("`").lstrip(".")
         unknown = "unknown field `"
         if unknown in what:
             key = what.partition(unknown)[2].rstrip("`")
-            full = f"{path.rstrip('`')}.{key}".lstrip(".")
+            full = f"{at}.{key}".lstrip(".")
             raise BadInput([Problem(f"{where}: {full}", "is no key that the gateway knows", _like(key))]) from e
-        raise BadInput(
-            [Problem(f"{where}: {path.rstrip('`').lstrip('.')}", what, "see `gateway sample-config`")]
-        ) from e
-    except msgspec.DecodeError as e:
-        raise BadInput([Problem(where, f"is not TOML: {e}", "mend the line it names")]) from e
+        raise BadInput([Problem(f"{where}: {at}", what, "see `gateway sample-config`")]) from e
+
+
+def _settle_paths(table: dict[str, Any], folder: Path) -> None:
+    """Relative paths of files, wherever they stand, become those beside the configuration."""
+    table.setdefault("gateway", {})
+    if isinstance(table["gateway"], dict):
+        table["gateway"].setdefault("data_dir", GatewayPart().data_dir)
+    _settle(table, folder)
+
+
+def _settle(value: Any, folder: Path) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _settle(each, folder)
+    if not isinstance(value, dict):
+        return
+    for key, found in value.items():
+        if key in FILES and isinstance(found, str):
+            value[key] = str(folder / found)
+        elif key in FILES and isinstance(found, list):
+            value[key] = [str(folder / name) if isinstance(name, str) else name for name in found]
+        elif key != "options":  # those are the protocol's own
+            _settle(found, folder)
 
 
 def _like(key: str) -> str:

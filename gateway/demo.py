@@ -200,7 +200,7 @@ class Demo:
         """What was received and concluded, next to what truly happened until `SETTLE_S` before the fleet's end."""
         until_ms = parse_rfc3339(said["end"]) - round(SETTLE_S * 1000) if said else 0
         events = list(_all_events(gateway))
-        total = gateway.journal.accounting().total
+        total = gateway.journal.totals
         return {
             "received": total.received,
             "stored": total.journaled + total.state_only,

@@ -40,7 +40,7 @@ class GatewayCollector(Collector):
         yield from _of_parts("sink", {n: s.stats for n, s in self._gateway.sinks.items()})
 
     def _accounting(self) -> Iterator[Metric]:
-        total = self._gateway.journal.accounting().total
+        total = self._gateway.journal.totals
         help_text = "Records by what became of them: received = journaled + duplicate + quarantined + state_only."
         records = CounterMetricFamily(f"{PREFIX}_records", help_text, labels=["fate"])
         for name in ("received", "journaled", "duplicate", "quarantined", "state_only"):
@@ -75,7 +75,7 @@ def _of_parts(kind: str, parts: dict[str, msgspec.Struct]) -> Iterator[Metric]:
             value = getattr(stats, field.name)
             if field.name in LEFT_OUT or not isinstance(value, int | float):
                 continue
-            gauge = field.name in GAUGES or field.name.endswith(("_ms", "_s"))
+            gauge = field.name in GAUGES or field.name.endswith(("_ms", "_s", "_baud"))
             family = families.setdefault(field.name, _family(kind, field.name, gauge=gauge))
             family.add_metric([part], value)  # type: ignore[attr-defined]  # both families have it, their base has not
     yield from families.values()

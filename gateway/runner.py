@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from gateway.engine import Engine, EngineOptions
-from gateway.journal import Intake, Journal, Watch
+from gateway.journal import DiskTrouble, Intake, Journal, Watch
 from gateway.model import Entry, Step, Tick
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ENTRIES_AT_ONCE = 64
+RETRY_S = 1.0
 
 
 class EngineRunner:
@@ -43,6 +45,8 @@ class EngineRunner:
         self._engine = Engine(options)
         self._deadline_ms: int | None = None
         self.errors = 0
+        self.trouble: str | None = None
+        self._ahead = False  # of the journal: a snapshot would then be of a state that no entry id names
 
     async def restore(self) -> None:
         """The engine as it was at the last snapshots; `run` then replays what came since."""
@@ -60,7 +64,8 @@ class EngineRunner:
         try:
             while True:
                 await self._wait()
-                self.entry_id = await self._in_thread(self._advance)
+                steps = await self._in_thread(self._conclude)
+                await self._keep(steps)
                 self.concluded.advance(self._journal.last_seq)
         finally:
             await asyncio.shield(self._in_thread(self._save))
@@ -80,18 +85,49 @@ class EngineRunner:
         except TimeoutError:
             await self._intake.command(Tick(received_ms=self._now_ms()))
 
-    def _advance(self) -> int:
+    def _conclude(self) -> list[Step]:
         entries = self._journal.entries(self.entry_id, limit=ENTRIES_AT_ONCE)
-        if not entries:
-            return self.entry_id
+        self._ahead = True
         steps = [self._step(entry) for entry in entries]
         self._deadline_ms = self._engine.next_deadline_ms()
-        self._journal.commit_engine(steps, self._now_ms())
+        return steps
+
+    async def _keep(self, steps: list[Step]) -> None:
+        """Until the steps are in the journal: the engine has taken their entries and cannot take them again."""
+        while steps:
+            try:
+                await self._in_thread(lambda: self._commit(steps))
+            except DiskTrouble as e:
+                if self.trouble is None:
+                    log.error("what was concluded waits for the disk: %s", e)
+                self.trouble = str(e)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self.trouble = None
+                return
+
+    def _commit(self, steps: list[Step]) -> None:
+        now_ms = self._now_ms()
+        try:
+            self._journal.commit_engine(steps, now_ms)
+        except (sqlite3.IntegrityError, ValueError):  # a key said twice, or events out of place: a mistake of ours
+            self.errors += 1
+            log.exception("entries %d to %d conclude what cannot be said", steps[0].entry_id, steps[-1].entry_id)
+            for step in steps:
+                self._commit_apart(step, now_ms)
         self.steps += len(steps)
-        at = entries[-1].id
+        self.entry_id = steps[-1].entry_id
+        self._ahead = False
         if time.monotonic() >= self._snapshot_due_s:
-            self._save_at(at)
-        return at
+            self._save()
+
+    def _commit_apart(self, step: Step, now_ms: int) -> None:
+        """One step by itself; without its events where it is the one at fault."""
+        try:
+            self._journal.commit_engine([step], now_ms)
+        except (sqlite3.IntegrityError, ValueError):
+            log.error("the %d events of entry %d are not said", len(step.events), step.entry_id)
+            self._journal.commit_engine([Step(entry_id=step.entry_id, verdicts=step.verdicts, events=())], now_ms)
 
     def _step(self, entry: Entry) -> Step:
         """The engine's step. A mistake of ours must not stop the fleet: it is told, counted, and the next entry taken."""
@@ -103,10 +139,12 @@ class EngineRunner:
             return Step(entry_id=entry.id, verdicts=(), events=())
 
     def _save(self) -> None:
-        self._save_at(self.entry_id)
-
-    def _save_at(self, entry_id: int) -> None:
-        self._journal.save_snapshots(entry_id, self._engine.snapshots(), complete=True)
+        if self._ahead:
+            return
+        try:
+            self._journal.save_snapshots(self.entry_id, self._engine.snapshots(), complete=True)
+        except DiskTrouble as e:
+            log.warning("no snapshot now, the next restart takes longer: %s", e)
         self._snapshot_due_s = time.monotonic() + self._snapshot_every_s
 
     def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:

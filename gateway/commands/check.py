@@ -18,9 +18,8 @@ from gateway.geofence import read_fences
 from gateway.problems import BadInput, Problem
 from gateway.sinks.webhook import signing_key
 from gateway.sources.mqtt_client import problems as mqtt_problems
-from gateway.sources.mqtt_options import option_problems
+from gateway.sources.mqtt_endpoint import problems as endpoint_problems
 from gateway.sources.serial_port import problems as serial_problems
-from gateway.sources.topics import route_problems
 
 EXAMPLES = """\
 example:
@@ -58,9 +57,7 @@ def find_problems(config: Config, where: str) -> Iterator[Problem]:
     for i, mqtt in enumerate(config.sources.mqtt):
         yield from mqtt_problems(mqtt, f"{where}: sources.mqtt[{i}]")
     if config.sources.endpoint is not None:
-        endpoint, here = config.sources.endpoint, f"{where}: sources.endpoint"
-        yield from option_problems(endpoint, here)
-        yield from route_problems(endpoint.routes, f"{here}.routes", knows_client_id=True)
+        yield from endpoint_problems(config.sources.endpoint, f"{where}: sources.endpoint")
     if config.sinks.webhook is not None:
         name = config.sinks.webhook.secret_env
         yield from _problems_of(lambda: signing_key(os.environ.get(name, ""), f"environment variable {name}"))

@@ -55,6 +55,7 @@ class InfluxStats(Struct):
     rejected: int = 0
     failures: int = 0
     requests: int = 0
+    gaps: int = 0
     position_entry: int = 0
     event_seq: int = 0
     trouble: str | None = None
@@ -107,6 +108,7 @@ class InfluxSink:
         while True:
             self.stats.position_entry = at
             await self._committed.beyond(at)
+            self._mind_gap(self._positions)
             chunk = await asyncio.to_thread(self._position_chunk, at)
             at = await self._finish(self._positions, chunk)
 
@@ -115,8 +117,17 @@ class InfluxSink:
         while True:
             self.stats.event_seq = at
             await self._concluded.beyond(at)
+            self._mind_gap(self._events)
             chunk = await asyncio.to_thread(self._event_chunk, at)
             at = await self._finish(self._events, chunk)
+
+    def _mind_gap(self, reader: str) -> None:
+        """What was removed before it was written is not in the database: that is told, once, and counted."""
+        gap = self._journal.gap(reader)
+        if gap is not None:
+            self.stats.gaps += 1
+            log.error("%s was too far behind: what lies from %d to %d is not written", reader, gap.after + 1, gap.upto)
+            self._journal.gap_told(reader)
 
     def _start(self, reader: str) -> int:
         cursor = self._journal.cursor(reader)

@@ -15,8 +15,12 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from gateway.journal import Journal, Stored, Watch
+from gateway.model import Event
 
 SAVE_EVERY_S = 0.2
+GAP = "delivery.gap"
+NO_VEHICLE = "*"
+"""Stands for the vehicle in what is about the delivery itself."""
 
 
 class LaneStats(Struct):
@@ -75,9 +79,10 @@ class Lanes:
             self._room.clear()
             await self._room.wait()
         await self._concluded.beyond(self._read_to)
+        missed = self._missed()
         limit = self._window - len(self._open)
         feed = await asyncio.to_thread(self._journal.feed, self._read_to, limit, positions=self._positions)
-        for stored in feed.said:
+        for stored in [*missed, *feed.said]:
             seq = stored.event.seq
             if seq in self._done_above:
                 continue
@@ -91,6 +96,24 @@ class Lanes:
         self._read_to = feed.cursor
         self._advance()
 
+    def _missed(self) -> list[Stored]:
+        """What retention removed before it was read is told as an event of its own, `delivery.gap`, in its place."""
+        gap = self._journal.gap(self._reader)
+        if gap is None or gap.upto in self._open:
+            return []
+        self._read_to = max(self._read_to, gap.upto)
+        now_ms = time.time_ns() // 1_000_000
+        event = Event(
+            type=GAP,
+            key=f"delivery/{self._reader}/gap/{gap.upto}",
+            time_ms=now_ms,
+            detected_ms=now_ms,
+            vehicle_id=NO_VEHICLE,
+            seq=gap.upto,
+            measures={"from_seq": gap.after + 1, "to_seq": gap.upto},
+        )
+        return [Stored(event, now_ms)]
+
     async def _drive(self, vehicle_id: str, lane: deque[Stored]) -> None:
         """One vehicle's deliveries, one after the other, until there is none left."""
         while lane:
@@ -102,6 +125,8 @@ class Lanes:
                 finally:
                     self.stats.in_flight -= 1
             lane.popleft()
+            if stored.event.type == GAP:
+                self._journal.gap_told(self._reader)
             self.stats.delivered += 1
             del self._open[stored.event.seq]
             self._done_above.add(stored.event.seq)

@@ -17,7 +17,7 @@ from gateway.model import Event, Position
 from gateway.problems import BadInput
 from gateway.sinks.webhook import WebhookOptions, WebhookSink, signature, signing_key
 from tests.sinks.answers import Answer, Asked, answering
-from tests.sinks.conftest import Filled
+from tests.sinks.conftest import START_MS, Filled
 from tests.sinks.test_influx import until
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -115,6 +115,28 @@ async def test_what_an_endpoint_refuses_for_too_long_is_set_aside(
     [aside] = filled.journal.quarantined()
     assert "422" in aside.reason
     assert json.loads(aside.raw)["data"]["key"] == "plan/1/stop/0/visit/1/arrived"
+
+
+async def test_what_retention_removed_is_told_as_a_gap(
+    filled: Filled, fix: Callable[..., Position], event: Callable[..., Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscriber that was away for too long hears that, and from where to where, before anything newer."""
+    filled.journal.register("webhook", backlog_max_days=1e-9)
+    for _ in range(5):
+        filled.add([fix()], [event()])
+    filled.journal.save_snapshots(filled.journal.last_entry_id, {}, complete=True)
+    while filled.journal.retain(START_MS + 400 * 86_400_000).more:
+        pass
+    gap = filled.journal.gap("webhook")
+    assert gap is not None
+    filled.add([fix()], [event()])
+    with answering(lambda _: Answer(200)) as server:
+        async with sending(filled, server.url, monkeypatch) as sink:
+            await until(lambda: sink.stats.delivered == 2)
+    told = [json.loads(asked.body) for asked in server.asked]
+    assert [e["type"] for e in told] == ["fleet.delivery.gap.v1", "fleet.stop.arrived.v1"]
+    assert told[0]["data"]["measures"] == {"from_seq": gap.after + 1, "to_seq": gap.upto}
+    assert filled.journal.gap("webhook") is None
 
 
 async def test_410_ends_it_and_keeps_the_backlog(
