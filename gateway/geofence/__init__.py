@@ -2,7 +2,7 @@
 
 from gateway.geofence.crossings import Crossing
 from gateway.geofence.geojson import fences_document, read_fences
-from gateway.geofence.membership import Hysteresis, p_inside
+from gateway.geofence.membership import p_inside
 from gateway.geofence.zones import Located, Zones, stop_zone
 
-__all__ = ["Crossing", "Hysteresis", "Located", "Zones", "fences_document", "p_inside", "read_fences", "stop_zone"]
+__all__ = ["Crossing", "Located", "Zones", "fences_document", "p_inside", "read_fences", "stop_zone"]

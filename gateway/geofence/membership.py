@@ -6,7 +6,6 @@ from math import erfc, log, sqrt
 from typing import Any, overload
 
 import numpy as np
-from msgspec import Struct
 
 from gateway.geofence.grid import Floats
 
@@ -32,23 +31,3 @@ def p_inside(distance_m: Any, accuracy_m: Any) -> Any:
         return 0.5 * erfc(distance_m * RADIUS_PER_SIGMA / (accuracy_m * sqrt(2.0)))
     scaled = np.asarray(distance_m * RADIUS_PER_SIGMA / (accuracy_m * sqrt(2.0)))
     return 0.5 * _erfc(scaled).astype(np.float64)
-
-
-class Hysteresis(Struct, frozen=True, kw_only=True):
-    """In only when rather surely in, out only when rather surely out beyond a margin; between them all stays as it was."""
-
-    enter_p: float = 0.9
-    exit_p: float = 0.1
-    exit_margin_m: float = 0.0
-    max_accuracy_m: float = 200.0
-    """A fix that knows less than this changes nothing."""
-
-    def inside(self, was_inside: bool | None, distance_m: float, accuracy_m: float) -> bool | None:
-        """Inside now? None: still not known (it was not, and the fix does not say)."""
-        if not 0.0 < accuracy_m <= self.max_accuracy_m:
-            return was_inside
-        if p_inside(distance_m, accuracy_m) >= self.enter_p:
-            return True
-        if p_inside(distance_m - self.exit_margin_m, accuracy_m) <= self.exit_p:
-            return False
-        return was_inside

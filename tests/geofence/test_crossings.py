@@ -84,6 +84,7 @@ def test_through_corners_along_edges_and_touching() -> None:
     zones = one("polygon", BOX)
     assert way(zones, 49.99, 9.99, 50.02, 10.02) == [(0.333333, True), (0.666667, False)]
     assert way(zones, 49.99, 10.01, 50.01, 9.99) == []  # touches the corner
+    assert way(zones, 50.01, 9.99, 49.99, 10.01) == []
     assert way(zones, 50.01, 9.99, 50.01, 10.02) in ([], [(0.333333, True), (0.666667, False)])  # along an edge
     assert way(zones, 50.005, 10.005, 50.005, 10.005) == []
 
