@@ -53,8 +53,6 @@ class Forecaster:
         course = self._course(seen.plan_id) if seen.plan_open else None
         if course is None:
             return
-        if live.at_stop is not None and seen.stops[live.at_stop].state != "at":
-            live.at_stop = None  # late data took the arrival back
         x, y = course.path.plane(fix.lat_deg, fix.lon_deg)
         first_m = next(iter(course.stop_m.values()))
         follow(
@@ -66,6 +64,8 @@ class Forecaster:
         for event in events:
             if event.stop is not None and event.plan_id == live.plan_id:
                 self._visited(live, course, event)
+        if live.at_stop is not None and seen.stops[live.at_stop].state != "at":
+            live.at_stop = None  # late data took the arrival back
         if live.at_stop is None:
             self._measure_pass(live, course, fix.time_ms)
             self._note_passed(vehicle, course)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 HORIZONS_S = (90, 180, 360, 600, 900, 1_500, 2_400, 3_600)
-BETWEEN = 3
-"""0, 1, 2 or more visits before the stop."""
+BETWEEN = 5
+"""0, 1, 2, 3, 4 or more visits before the stop."""
 STEP = 0.1
 HALF_SLOTS = 40
 SLOTS = 2 * HALF_SLOTS
