@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    shown: dict[str, Any] = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
         prog="firmware-sim",
         description="Vehicle trackers that do not exist: they drive, report and misbehave as real ones do, and know the truth.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **shown,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    fleet = commands.add_parser("fleet", help="drive a fleet against a broker, a gateway, a serial port")
+    fleet = commands.add_parser("fleet", help="drive a fleet against a broker, a gateway, a serial port", **shown)
     _world_arguments(fleet, "demo", 25)
     fleet.add_argument("--mqtt", metavar="HOST:PORT", type=_endpoint, help="where the trackers connect to")
     fleet.add_argument("--username", help="MQTT user name, the same for all; the password comes from MQTT_PASSWORD")
@@ -79,13 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         "--wait", action="store_true", help="write the files, say ready, and drive when a line comes on stdin"
     )
     fleet.set_defaults(run=_run_fleet)
-    positions = commands.add_parser("positions", help="write a fleet's reports to files, as fast as possible")
+    positions = commands.add_parser("positions", help="write a fleet's reports to files, as fast as possible", **shown)
     _world_arguments(positions, "day", 25)
     positions.add_argument(
         "--truth-every", type=int, default=0, metavar="S", help="add true positions to truth.jsonl every S seconds"
     )
     positions.set_defaults(run=_run_positions)
-    serial = commands.add_parser("serial", help="a virtual serial port")
+    serial = commands.add_parser("serial", help="a virtual serial port", **shown)
     serial.add_argument("--link", type=Path, help="a name for the port")
     serial.set_defaults(run=_run_serial)
     return parser
