@@ -345,6 +345,13 @@ class Engine:
 
     # ---------------------------------------------------------------------------------------------------------- views
 
+    def vehicle_ids(self) -> list[str]:
+        return sorted(self._vehicles)
+
+    def vehicle(self, vehicle_id: str) -> VehicleView | None:
+        vehicle = self._vehicles.get(vehicle_id)
+        return None if vehicle is None else self._view(vehicle)
+
     def vehicles(self) -> list[VehicleView]:
         return [self._view(self._vehicles[i]) for i in sorted(self._vehicles)]
 

@@ -34,30 +34,37 @@ def _advance(seen: Observed, scene: Scene, fence_id: str, distance_m: float | No
     state = seen.fences.get(fence_id) or FenceSeen()
     p = 0.0 if distance_m is None else p_inside(distance_m, fix.accuracy_m)
     if state.inside:
-        opposed = p <= rule.p_outside and (distance_m is None or distance_m > rule.exit_margin_m)
-        supports_old = p > 0.5
+        beyond = distance_m is None or distance_m > 0
+        sure = p <= rule.p_outside and (distance_m is None or distance_m > rule.exit_margin_m)
     else:
-        opposed = p >= rule.p_inside
-        supports_old = p < 0.5
-    held = stand is not None and _is_drift(state, scene, fence_id, stand)
+        beyond = distance_m is not None and distance_m <= 0
+        sure = p >= rule.p_inside
     events: list[Event] = []
-    if opposed and not held and state.pending is None:
-        crossing = scene.crossed_fence(fence_id, entering=not state.inside)
-        state.initial = crossing is None and not state.inside
-        now = Crossing(fix.time_ms, fix.time_ms, fix.time_ms)
-        state.pending, state.first_ms = crossing or now, fix.time_ms
-        seen.fences[fence_id] = state
-    elif opposed and state.pending is not None and fix.time_ms - state.first_ms >= rule.confirm_s * 1000:
-        events.append(_confirmed(seen, scene, fence_id, state, stand))
-    elif supports_old and state.pending is not None:
-        if not state.inside and not state.initial and stand is None:
+    if beyond:
+        if state.pending is None and not (stand is not None and _is_drift(state, scene, fence_id, stand)):
+            _begin(state, scene, fence_id)
+            seen.fences[fence_id] = state
+        state.sure = state.pending is not None and (state.sure or sure)
+        if sure and state.pending is not None and fix.time_ms - state.first_ms >= rule.confirm_s * 1000:
+            events.append(_confirmed(seen, scene, fence_id, state, stand))
+    elif state.pending is not None:
+        if state.sure and not state.inside and not state.initial and stand is None:
             events.append(_passed(seen, scene, fence_id, state.pending))
-        state.pending = None
-    elif state.pending is None and not state.inside and distance_m is not None and distance_m > 0 and stand is None:
+        state.pending, state.sure = None, False
+    elif not state.inside and distance_m is not None and stand is None:
         events += _jumped_over(seen, scene, fence_id)
     if not state.inside and state.pending is None:
         seen.fences.pop(fence_id, None)
     return events
+
+
+def _begin(state: FenceSeen, scene: Scene, fence_id: str) -> None:
+    """The first fix beyond the boundary: the crossing lies before it, and is kept until it is believed."""
+    now_ms = scene.fix.time_ms
+    crossing = scene.crossed_fence(fence_id, entering=not state.inside)
+    state.initial = crossing is None and not state.inside
+    state.pending = crossing or Crossing(now_ms, now_ms, now_ms)
+    state.first_ms, state.sure = now_ms, False
 
 
 def _is_drift(state: FenceSeen, scene: Scene, fence_id: str, stand: Stand) -> bool:
@@ -73,7 +80,7 @@ def _confirmed(seen: Observed, scene: Scene, fence_id: str, state: FenceSeen, st
     crossing = state.pending
     if crossing is None:
         raise ValueError("nothing to confirm")
-    state.pending = None
+    state.pending, state.sure = None, False
     state.stand_first_ms = None if stand is None else stand.first_ms
     reasons = (f"for {(scene.fix.time_ms - state.first_ms) / 1000:.0f} s",)
     if state.inside:

@@ -65,6 +65,8 @@ class FenceSeen(Struct):
     initial: bool = False
     """The pending crossing is none: the vehicle was there when the zone, or the vehicle, came to be known."""
     first_ms: int = 0
+    sure: bool = False
+    """A fix beyond the boundary left no doubt."""
     stand_first_ms: int | None = None
     """The halt during which this zone was last entered or left: drift within one halt changes it once at most."""
 
