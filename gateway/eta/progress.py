@@ -23,6 +23,8 @@ LOST_AFTER = 3
 COURSE_MIN_MPS = 2.5
 SLOW_MPS = 1.0
 RESTS_M = 10.0
+BACKWARD_M = 20.0
+"""Going back along the path is noise up to about this; further back it has to be the only explanation."""
 UNKNOWN_WAY_M = 1_000.0
 """Where nobody knows how far the vehicle drove, the earlier of two passes is the likelier."""
 
@@ -120,6 +122,7 @@ def _best(path: Path, seen: Seen, low_m: float, high_m: float, expected_m: float
             cost += (along_m - low_m) / UNKNOWN_WAY_M
         else:
             cost += ((along_m - expected_m) / slack_m) ** 2
+            cost += (max(0.0, low_m + BACK_M - along_m) / BACKWARD_M) ** 2
         if heading is not None:
             cost += 2.0 * (1.0 - math.cos(math.atan2(dx, dy) - heading))
         if cost < best_cost:
