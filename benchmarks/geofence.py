@@ -1,37 +1,33 @@
-"""Positions located per second of CPU against 1,000 and 10,000 fences, next to one shapely call for each fence and position."""
+"""Positions located in and near fences, next to one shapely call for each fence and position, and next to its index."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from time import process_time
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
+from benchmarks.fleet import somewhere
+from benchmarks.measure import Contest, Pace, repeated
 from gateway.geo import M_PER_DEG_LAT, m_per_deg_lon
 from gateway.geofence import Zones
 from gateway.geofence.outline import outline_of
+from gateway.geofence.zones import Located
 from gateway.model import Fence
 
-CITY = (-8.6, 41.1)
-CITY_M = 30_000.0
 REACH_M = 50.0
-SECONDS = 0.4
+PLACES = 10_000
+BATCHES = (1, 100, 1_000)
 
 
 def city_fences(count: int, seed: int = 1) -> list[Fence]:
     """Circles, corridors and polygons of 4 to 30 corners, 50 to 500 m, spread over a city 30 km wide."""
     rng = random.Random(seed)
-    return [_fence(rng, str(i), *_place(rng)) for i in range(count)]
-
-
-def _place(rng: random.Random) -> tuple[float, float]:
-    lon, lat = CITY
-    east, north = rng.uniform(-CITY_M / 2, CITY_M / 2), rng.uniform(-CITY_M / 2, CITY_M / 2)
-    return lon + east / m_per_deg_lon(lat), lat + north / M_PER_DEG_LAT
+    return [_fence(rng, str(i), *somewhere(rng)) for i in range(count)]
 
 
 def _fence(rng: random.Random, fence_id: str, lon: float, lat: float) -> Fence:
@@ -49,35 +45,11 @@ def _fence(rng: random.Random, fence_id: str, lon: float, lat: float) -> Fence:
     return Fence(fence_id=fence_id, shape="polygon", coordinates=(((*corners, corners[0]),),))
 
 
-def measure() -> dict[str, float]:
-    """Positions per second of CPU of each way, and how many times faster ours is than the naive one ("ratio …")."""
-    found: dict[str, float] = {}
-    rng = random.Random(2)
-    places = [_place(rng) for _ in range(10_000)]
-    lon, lat = np.array(places).T.copy()
-    for count in (1_000, 10_000):
-        fences = city_fences(count)
-        naive = found[f"naive, {count} fences"] = _naive(fences, places)
-        zones = Zones(fences)
-        for batch in (1, 100, 1_000):
-            starts = range(0, len(lat), batch)
-            parts = [(lat[i : i + batch], lon[i : i + batch], REACH_M) for i in starts]
-            name = f"{count} fences, batches of {batch}"
-            found[name] = batch * _per_second(zones.locate, parts)
-            found[f"ratio {name}"] = found[name] / naive
+def shapes(fences: Sequence[Fence]) -> list[shapely.Geometry]:
+    """Prepared shapes in degrees, good enough for inside or not."""
+    found = [_shape(fence) for fence in fences]
+    shapely.prepare(found)
     return found
-
-
-def _naive(fences: list[Fence], places: list[tuple[float, float]]) -> float:
-    """Prepared shapes in degrees, inside or not: not even a distance."""
-    shapes = [_shape(fence) for fence in fences]
-    shapely.prepare(shapes)
-
-    def locate(lon: float, lat: float) -> list[int]:
-        point = shapely.Point(lon, lat)
-        return [i for i, shape in enumerate(shapes) if shape.contains(point)]
-
-    return _per_second(locate, places)
 
 
 def _shape(fence: Fence) -> shapely.Geometry:
@@ -87,15 +59,66 @@ def _shape(fence: Fence) -> shapely.Geometry:
     return shapely.LineString(outline.lines[0]).buffer(outline.offset_m / M_PER_DEG_LAT)
 
 
-def _per_second(work: Callable[..., object], arguments: Sequence[tuple[Any, ...]]) -> float:
-    """Calls per second of CPU, over the arguments round and round for a while."""
-    calls, start = 0, process_time()
-    while (elapsed := process_time() - start) < SECONDS:
-        work(*arguments[calls % len(arguments)])
-        calls += 1
-    return calls / elapsed
+def contests(pace: Pace) -> Iterator[Contest]:
+    """1,000, 10,000 and (not `quick`) 100,000 fences; the denser, the more of them a position is in or near."""
+    rng = random.Random(2)
+    places = np.array([somewhere(rng) for _ in range(PLACES)])
+    for count in (1_000, 10_000) if pace.quick else (1_000, 10_000, 100_000):
+        fences = city_fences(count)
+        zones, outlines = Zones(fences), shapes(fences)
+        indexed = _Indexed(outlines)
+        for batch in BATCHES:
+            ours = _rounds(places, batch, partial(_locate, zones))
+            naive = _rounds(places, 1, partial(_one_by_one, outlines))
+            case = f"{count:,} fences, inside or within {REACH_M:.0f} m, batches of {batch:,}"
+            against = "shapely: contains of each fence for each position, inside only, no distance"
+            yield _contest(pace, case, against, ours, naive)
+        against = "not naive: shapely's STRtree (dwithin, then distance), in degrees, the same batches"
+        yield _contest(pace, case, against, ours, _rounds(places, batch, indexed.locate))
 
 
-if __name__ == "__main__":
-    for name, value in measure().items():
-        print(f"{name:40} {value:14,.1f}")
+def _contest(pace: Pace, case: str, against: str, ours: Callable[[], int], naive: Callable[[], int]) -> Contest:
+    seconds = pace.at_least_s / 2
+    return Contest(
+        stage="geofence", case=case, against=against, ours=repeated(ours, seconds), naive=repeated(naive, seconds)
+    )
+
+
+Coordinates = npt.NDArray[np.float64]
+
+
+def _rounds(places: Coordinates, batch: int, work: Callable[[Coordinates, Coordinates], object]) -> Callable[[], int]:
+    """Work on the next batch of the places, round and round."""
+    parts = [(places[i : i + batch, 0].copy(), places[i : i + batch, 1].copy()) for i in range(0, PLACES, batch)]
+    turn = 0
+
+    def next_batch() -> int:
+        nonlocal turn
+        work(*parts[turn % len(parts)])
+        turn += 1
+        return batch
+
+    return next_batch
+
+
+def _locate(zones: Zones, lon: Coordinates, lat: Coordinates) -> Located:
+    return zones.locate(lat, lon, REACH_M)
+
+
+def _one_by_one(outlines: list[shapely.Geometry], lon: Coordinates, lat: Coordinates) -> list[int]:
+    point = shapely.Point(lon[0], lat[0])
+    return [i for i, outline in enumerate(outlines) if outline.contains(point)]
+
+
+class _Indexed:
+    """What shapely itself offers for the same question, its index; metres taken as degrees of latitude."""
+
+    def __init__(self, outlines: list[shapely.Geometry]) -> None:
+        self._tree = shapely.STRtree(outlines)
+        self._boundaries = shapely.boundary(outlines)
+
+    def locate(self, lon: Coordinates, lat: Coordinates) -> npt.NDArray[np.float64]:
+        points = shapely.points(lon, lat)
+        point, zone = self._tree.query(points, predicate="dwithin", distance=REACH_M / M_PER_DEG_LAT)
+        distance: npt.NDArray[np.float64] = shapely.distance(points[point], self._boundaries[zone])
+        return distance
