@@ -9,6 +9,14 @@ import msgspec
 
 from gateway.times import rfc3339
 
+NOISY = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "mqtt": logging.ERROR,  # aiomqtt warns of each publish while others are on their way: with lanes they always are
+}
+"""Libraries, and the least that is heard of them."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -44,5 +52,5 @@ def set_up(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.access", "mqtt"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name, least in NOISY.items():
+        logging.getLogger(name).setLevel(least)

@@ -37,23 +37,23 @@ class Lines(NamedTuple):
 class Seen(NamedTuple):
     """From where the lines are looked at: a point, its latitude's cosine and tangent, and how far (degrees) is near."""
 
-    lat: float
-    lon: float
+    lat_deg: float
+    lon_deg: float
     cos_lat: float
     tan_lat: float
-    near_lat: float
-    near_lon: float
+    near_lat_deg: float
+    near_lon_deg: float
 
 
 class SeenMany(NamedTuple):
     """The same for many pairs of a point and a zone."""
 
-    lat: Floats
-    lon: Floats
+    lat_deg: Floats
+    lon_deg: Floats
     cos_lat: Floats
     tan_lat: Floats
-    near_lat: Floats
-    near_lon: Floats
+    near_lat_deg: Floats
+    near_lon_deg: Floats
 
 
 class Boundaries:
@@ -97,7 +97,7 @@ class Boundaries:
 
         "Near" is a box: the distance is right wherever it is not larger than what the box was made for.
         """
-        lat, lon, near_lat, near_lon = seen.lat, seen.lon, seen.near_lat, seen.near_lon
+        lat, lon, near_lat, near_lon = seen.lat_deg, seen.lon_deg, seen.near_lat_deg, seen.near_lon_deg
         best = (inf, 0.0, 0.0)
         inside = False
         for run in range(lines.first, lines.first + lines.runs):
@@ -121,13 +121,13 @@ class Boundaries:
             return sqrt(north * north + east * east) * M_PER_DEG_LAT
         if square == inf:
             return inf
-        return distance_m(seen.lat, seen.lon, seen.lat + north, seen.lon + east / seen.cos_lat)
+        return distance_m(seen.lat_deg, seen.lon_deg, seen.lat_deg + north, seen.lon_deg + east / seen.cos_lat)
 
     def _nearest_edge(
         self, first: int, last: int, seen: Seen, best: tuple[float, float, float]
     ) -> tuple[tuple[float, float, float], bool]:
         """Goes on from `best`: (square, north, east) of the nearest point so far, in degrees of latitude."""
-        lat, lon, scale = seen.lat, seen.lon, seen.cos_lat
+        lat, lon, scale = seen.lat_deg, seen.lon_deg, seen.cos_lat
         crossed = False
         by, bx = self._lat[first] - lat, (self._lon[first] - lon) * scale
         for y, x in zip(self._lat[first + 1 : last + 1], self._lon[first + 1 : last + 1], strict=True):
@@ -147,7 +147,7 @@ class Boundaries:
     def nearest_many(self, first_run: Ints, runs: Ints, seen: SeenMany) -> tuple[Floats, Bools]:
         """`nearest` for many pairs: arrays of the distances and of the insides."""
         pair, run = spread(first_run, runs)
-        lat, lon, near_lat, near_lon = seen.lat[pair], seen.lon[pair], seen.near_lat[pair], seen.near_lon[pair]
+        lat, lon, near_lat, near_lon = seen.lat_deg[pair], seen.lon_deg[pair], seen.near_lat_deg[pair], seen.near_lon_deg[pair]
         west = np.frombuffer(self._west)[run]
         near = (np.frombuffer(self._south)[run] - near_lat <= lat) & (lat <= np.frombuffer(self._north)[run] + near_lat)
         near &= (west - near_lon <= lon) & (lon <= np.frombuffer(self._east)[run] + near_lon)
@@ -164,7 +164,7 @@ class Boundaries:
 
     def _nearest_edges(self, pair: Ints, vertex: Ints, seen: SeenMany, distance: Floats, crossings: Ints) -> None:
         """Fills in, for the pairs that have edges near (sorted by pair), their distances and counts of crossings."""
-        lat, lon, scale = seen.lat[pair], seen.lon[pair], seen.cos_lat[pair]
+        lat, lon, scale = seen.lat_deg[pair], seen.lon_deg[pair], seen.cos_lat[pair]
         all_lat, all_lon = np.frombuffer(self._lat), np.frombuffer(self._lon)
         ay, ax = all_lat[vertex] - lat, (all_lon[vertex] - lon) * scale
         by, bx = all_lat[vertex + 1] - lat, (all_lon[vertex + 1] - lon) * scale
@@ -193,7 +193,7 @@ class Boundaries:
         in_plane = east * (1.0 - north * HALF_RADIAN * seen.tan_lat)
         distance = np.sqrt(north * north + in_plane * in_plane) * M_PER_DEG_LAT
         far = (square > PLANE * seen.cos_lat * seen.cos_lat).nonzero()[0]
-        lat, lon = seen.lat[far], seen.lon[far]
+        lat, lon = seen.lat_deg[far], seen.lon_deg[far]
         ends = (lat, lon, lat + north[far], lon + east[far] / seen.cos_lat[far])
         distance[far] = list(map(distance_m, *(each.tolist() for each in ends)))
         return distance

@@ -39,16 +39,16 @@ class Located(NamedTuple):
 
 
 class _Fix(NamedTuple):
-    lat: float
-    lon: float
+    lat_deg: float
+    lon_deg: float
     cos_lat: float
     sin_lat: float
     reach_m: float
 
 
 class _Fixes(NamedTuple):
-    lat: Floats
-    lon: Floats
+    lat_deg: Floats
+    lon_deg: Floats
     cos_lat: Floats
     sin_lat: Floats
     reach_m: Floats

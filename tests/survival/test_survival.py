@@ -132,6 +132,8 @@ def running(folder: Path) -> Iterator[tuple[Mosquitto, Database, GatewayProcess,
         config = config.replace("BUCKET", db.bucket).replace("ORG", db.org)
         gateway = GatewayProcess(home, config, {"INFLUX_TOKEN": db.token})
         with gateway:
+            # Only from here on the broker keeps for the gateway what is published.
+            gateway.wait_until("it has subscribed", lambda: gateway.metric("gateway_source_connected") == 1)
             subscriber, publisher = Subscriber(broker.port), Publisher(broker.port, vehicles)
             publisher.start()
             try:
