@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from gateway.cloudevents import position_updated
 from gateway.journal import codec
 from gateway.journal.dedupe import BUCKET_MS
-from gateway.journal.records import Feed, Quarantined, Stored, TrackFix
+from gateway.journal.records import Feed, Gap, Quarantined, Stored, TrackFix
 from gateway.model import Entry, FrameItem, entry_of, seq_of
 
 MAX_BUCKET = 253_402_300_799_999 // BUCKET_MS
@@ -105,6 +105,16 @@ def feed(db: sqlite3.Connection, decoded: DecodedEntries, after_seq: int, limit:
         said = sorted(said + found, key=lambda s: s.event.seq)[:limit]
     cursor = said[-1].event.seq if len(said) == limit else upto
     return Feed(said, max(after_seq, cursor))
+
+
+def lost(db: sqlite3.Connection, after_seq: int) -> Gap | None:
+    """The part of what follows that retention removed. An entry counts as a whole: what it said last is not known."""
+    (first,) = db.execute(
+        "SELECT coalesce((SELECT min(id) FROM entries), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'entries'), 1)"
+    ).fetchone()
+    if after_seq >= state(db, "last_seq") or max(1, entry_of(after_seq + 1)) >= first:
+        return None
+    return Gap(after_seq, seq_of(first, 0) - 1)
 
 
 def _positions(db: sqlite3.Connection, decoded: DecodedEntries, after_seq: int) -> Iterator[Stored]:

@@ -183,6 +183,11 @@ class Journal:
         with self._readers.snapshot() as db:
             return reading.feed(db, self._decoded, after_seq, limit, positions)
 
+    def lost(self, after_seq: int) -> Gap | None:
+        """What was said after `after_seq` and may be removed by now; None while all of it is kept."""
+        with self._readers.snapshot() as db:
+            return reading.lost(db, after_seq)
+
     def track(self, device_id: str, start_ms: int, end_ms: int, limit: int = 10_000) -> list[TrackFix]:
         """A device's fixes with start_ms <= fix time < end_ms, by fix time, then ordinal."""
         device = self._devices.get(device_id)

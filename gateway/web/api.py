@@ -6,31 +6,48 @@ import asyncio
 from typing import Annotated, Any, NoReturn
 
 import msgspec
-from litestar import Request, delete, get, put
+from litestar import delete, get, put
 from litestar.datastructures import State
-from litestar.exceptions import ClientException, NotFoundException
-from litestar.params import QueryParameter
-from litestar.response import Stream
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter
 from msgspec import Struct
 
 from gateway import cloudevents
 from gateway.cloudevents import CloudEvent
-from gateway.documents import PlanDocument, PositionDocument, plan_document, plan_of, position_document
+from gateway.documents import PlanDocument, PositionDocument, plan_document, position_document, read_plans
 from gateway.geofence import fences_document, read_fences
 from gateway.journal import Accounting
-from gateway.model import Assignment, Command, DevicePut, FenceRemove, FencesPut, PlanPut, PlanRemove
+from gateway.model import Command, DevicePut, FenceRemove, FencesPut, Plan, PlanPut, PlanRemove, seq_of
 from gateway.problems import BadInput, Problem
-from gateway.times import parse_rfc3339, rfc3339
-from gateway.web.fleet import FleetDocument, VehicleDocument, fleet_document, vehicle_document
+from gateway.times import rfc3339
+from gateway.web.errors import NotNow, refusals
+from gateway.web.fleet import FleetDocument, VehicleDocument, fleet_document, vehicle_document, views
+from gateway.web.parameters import (
+    After,
+    Cursor,
+    DeviceDocument,
+    Instant,
+    Limit,
+    OneVehicle,
+    TakesDevice,
+    TakesGeoJson,
+    TakesPlan,
+    Types,
+    assignment_of,
+    cursor_of,
+    decoded,
+    device_document,
+    instant,
+    must_equal,
+    types_of,
+)
 from gateway.web.state import WebState
-from gateway.web.stream import Filter, server_sent
+from gateway.web.stream import EventStream, Filter, told
 
 DAY_MS = 86_400_000
-LIMIT_MAX = 5_000
-
-Cursor = Annotated[str | None, QueryParameter(description="Go on after this cursor; 0 is the oldest that is kept.")]
-Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
-Types = Annotated[str, QueryParameter(name="type", description="Only these types, with commas: stop.arrived,eta.late")]
+IN_FORCE_WITHIN_S = 2.0
+"""How long an answer waits for the engine to have taken the command, too."""
 
 
 class Accepted(Struct, frozen=True):
@@ -40,15 +57,10 @@ class Accepted(Struct, frozen=True):
 
 
 class EventsPage(Struct, frozen=True):
+    """`cursor` is where to go on. What retention removed unread is told first, as an event `delivery.gap`."""
+
     events: list[CloudEvent]
     cursor: str
-
-
-class DeviceDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    device_id: str
-    vehicle_id: str
-    valid_from: str | None = None
-    valid_to: str | None = None
 
 
 class QuarantineDocument(Struct, frozen=True, kw_only=True):
@@ -71,191 +83,175 @@ def missing(what: str, name: str) -> NoReturn:
     raise NotFoundException(f"there is no {what} {name!r}")
 
 
-def cursor_of(text: str | None, otherwise: int) -> int:
-    if text is None or text == "":
-        return otherwise
-    if not text.isdecimal() or len(text) > 19:
-        raise ClientException(f"cursor {text!r} is none of ours: send one that an answer gave you, or 0")
-    return int(text)
-
-
-def instant(text: str | None, name: str, otherwise_ms: int) -> int:
-    if text is None:
-        return otherwise_ms
-    try:
-        return parse_rfc3339(text.replace(" ", "+"))  # a plus sign that a client did not escape arrives as a blank
-    except (ValueError, OverflowError) as e:
-        raise BadInput([Problem(name, str(e), "write RFC 3339, for example 2026-03-02T08:30:00Z")]) from e
-
-
 async def journaled(state: State, command: Command) -> Accepted:
-    return Accepted(entry_id=await web(state).intake.command(command))
+    """Hands a command in; returns once it is on disk, and as a rule in force. While the disk is full none is taken."""
+    intake = web(state).intake
+    if intake.trouble is not None or intake.full:
+        raise NotNow(f"nothing was changed: {intake.trouble or 'too much waits for the disk'}")
+    try:
+        msgspec.msgpack.encode(command)
+    except (OverflowError, ValueError, TypeError) as e:
+        raise BadInput([Problem("the document", f"cannot be kept: {e}", "write smaller numbers")]) from e
+    entry_id = await intake.command(command)
+    try:
+        async with asyncio.timeout(IN_FORCE_WITHIN_S):
+            await web(state).concluded.beyond(seq_of(entry_id, 0) - 1)
+    except TimeoutError:
+        pass  # the engine is catching up, and comes to it
+    return Accepted(entry_id=entry_id)
 
 
-@get("/v1/vehicles")
+async def in_force(state: State) -> list[Command]:
+    """From the journal and in a thread: the engine has more urgent things to do than to copy paths."""
+    return await asyncio.to_thread(web(state).journal.world)
+
+
+@get("/v1/vehicles", responses=refusals())
 async def vehicles(state: State) -> list[VehicleDocument]:
     """Every vehicle: where it is, since when, its plan and its next stops with their ETAs."""
     now_ms = web(state).now_ms()
-    return await web(state).ask(lambda engine: [vehicle_document(v, now_ms) for v in engine.vehicles()])
+    return [vehicle_document(v, now_ms) for v in await views(web(state).ask)]
 
 
-@get("/v1/vehicles/{vehicle_id:str}")
+@get("/v1/vehicles/{vehicle_id:str}", responses=refusals(400, 404))
 async def vehicle(state: State, vehicle_id: str) -> VehicleDocument:
-    now_ms = web(state).now_ms()
-    found = await web(state).ask(
-        lambda engine: [vehicle_document(v, now_ms) for v in engine.vehicles() if v.vehicle_id == vehicle_id]
-    )
-    return found[0] if found else missing("vehicle", vehicle_id)
+    """One vehicle, as in the list of all."""
+    found = await web(state).ask(lambda engine: engine.vehicle(vehicle_id))
+    return vehicle_document(found, web(state).now_ms()) if found else missing("vehicle", vehicle_id)
 
 
-@get("/v1/snapshot")
+@get("/v1/snapshot", responses=refusals())
 async def snapshot(state: State) -> FleetDocument:
     """State and cursor to start from: read this, then the stream from its `cursor`, and nothing is missed."""
     cursor, now_ms = web(state).concluded.value, web(state).now_ms()
-    return await web(state).ask(lambda engine: fleet_document(engine, cursor, now_ms))
+    return fleet_document(await views(web(state).ask), cursor, now_ms)
 
 
-@get("/v1/devices/{device_id:str}/track")
+@get("/v1/devices/{device_id:str}/track", responses=refusals(400))
 async def track(
-    state: State, device_id: str, start: str | None = None, end: str | None = None, limit: Limit = 1_000
+    state: State, device_id: str, start: Instant = None, end: Instant = None, limit: Limit = 1_000
 ) -> list[PositionDocument]:
-    """The fixes that are kept of a device, by fix time; the last day unless `start` and `end` say otherwise."""
+    """The fixes that are kept of a device, by fix time, oldest first; the last day unless `start` and `end` say otherwise."""
     end_ms = instant(end, "end", web(state).now_ms() + DAY_MS)
     start_ms = instant(start, "start", end_ms - 2 * DAY_MS)
+    if end_ms < start_ms:
+        raise BadInput([Problem("end", "lies before start", "exchange them, or mend the date")])
     fixes = await asyncio.to_thread(web(state).journal.track, device_id, start_ms, end_ms, limit)
     return [position_document(f.position, f.received_ms) for f in fixes]
 
 
-@get("/v1/devices")
+@get("/v1/devices", responses=refusals())
 async def devices(state: State) -> list[DeviceDocument]:
     """Which device reports for which vehicle."""
-    found = await web(state).ask(lambda engine: list(engine.assignments()))
-    return [
-        DeviceDocument(
-            device_id=a.device_id,
-            vehicle_id=a.vehicle_id,
-            valid_from=rfc3339(a.valid_from_ms) if a.valid_from_ms else None,
-            valid_to=None if a.valid_to_ms is None else rfc3339(a.valid_to_ms),
-        )
-        for a in found
-    ]
+    return [device_document(c.assignment) for c in await in_force(state) if isinstance(c, DevicePut)]
 
 
-@put("/v1/devices/{device_id:str}")
-async def put_device(state: State, device_id: str, data: DeviceDocument) -> Accepted:
+@put("/v1/devices/{device_id:str}", responses=refusals(400, 413, 503), operation_class=TakesDevice)
+async def put_device(state: State, device_id: str, body: bytes) -> Accepted:
     """Registers a device for a vehicle. What it sends from now on is admitted."""
-    if data.device_id != device_id:
-        raise BadInput(
-            [Problem("device_id", f"is {data.device_id!r}, the address says {device_id!r}", "make them equal")]
-        )
-    assignment = Assignment(
-        device_id=device_id,
-        vehicle_id=data.vehicle_id,
-        valid_from_ms=instant(data.valid_from, "valid_from", 0),
-        valid_to_ms=None if data.valid_to is None else instant(data.valid_to, "valid_to", 0),
-    )
-    return await journaled(state, DevicePut(web(state).now_ms(), assignment))
+    document = decoded(body, DeviceDocument, "device")
+    must_equal("device.device_id", document.device_id, device_id)
+    return await journaled(state, DevicePut(web(state).now_ms(), assignment_of(document)))
 
 
-@get("/v1/plans")
+@get("/v1/plans", responses=refusals())
 async def plans(state: State) -> list[PlanDocument]:
     """The plans that are in force."""
-    return await web(state).ask(lambda engine: [plan_document(p) for p in engine.plans()])
+    return [plan_document(c.plan) for c in await in_force(state) if isinstance(c, PlanPut)]
 
 
-@put("/v1/plans/{plan_id:str}")
-async def put_plan(state: State, plan_id: str, data: PlanDocument) -> Accepted:
+@put("/v1/plans/{plan_id:str}", responses=refusals(400, 413, 503), operation_class=TakesPlan)
+async def put_plan(state: State, plan_id: str, body: bytes) -> Accepted:
     """Adds a plan or replaces it. A plan with a mistake is refused with all its problems; the one before stays."""
-    plan, problems = plan_of(data, "plan")
-    if data.plan_id != plan_id:
-        what = f"is {data.plan_id!r}, the address says {plan_id!r}"
-        problems.append(Problem("plan.plan_id", what, "make them equal"))
-    if not web(state).registry.knows_vehicle(data.vehicle_id):
-        what = f"no vehicle {data.vehicle_id!r} is known"
-        problems.append(Problem("plan.vehicle_id", what, "register a device for it first, or correct the id"))
-    if problems or plan is None:
-        raise BadInput(problems)
+    plan = await asyncio.to_thread(_plan, web(state), body)
+    must_equal("plan.plan_id", plan.plan_id, plan_id)
     return await journaled(state, PlanPut(web(state).now_ms(), plan))
 
 
-@delete("/v1/plans/{plan_id:str}", status_code=200)
+def _plan(state: WebState, body: bytes) -> Plan:
+    """Raises BadInput. Where devices register themselves, a plan may come before its vehicle's first word."""
+    decoded(body, msgspec.Raw, "plan")
+    anyone = state.registry.unknown == "register"
+    found = read_plans(body, "plan", lambda vehicle_id: anyone or state.registry.knows_vehicle(vehicle_id))
+    if len(found) != 1:
+        raise BadInput([Problem("plan", f"is an array of {len(found)} plans", "put each under its own address")])
+    return found[0]
+
+
+@delete("/v1/plans/{plan_id:str}", status_code=200, responses=refusals(400, 404, 503))
 async def remove_plan(state: State, plan_id: str) -> Accepted:
     """Takes a plan out of force."""
-    known = await web(state).ask(lambda engine: any(p.plan_id == plan_id for p in engine.plans()))
-    if not known:
+    if not any(isinstance(c, PlanPut) and c.plan.plan_id == plan_id for c in await in_force(state)):
         missing("plan", plan_id)
     return await journaled(state, PlanRemove(web(state).now_ms(), plan_id))
 
 
-@get("/v1/fences", media_type="application/geo+json")
+@get("/v1/fences", media_type="application/geo+json", responses=refusals())
 async def fences(state: State) -> dict[str, Any]:
     """The fences that are in force, as GeoJSON."""
-    return fences_document(await web(state).ask(lambda engine: list(engine.fences())))
+    puts = [c for c in await in_force(state) if isinstance(c, FencesPut)]
+    return fences_document(fence for put in puts for fence in put.fences)
 
 
-@put("/v1/fences")
-async def put_fences(state: State, data: dict[str, Any]) -> Accepted:
+@put("/v1/fences", responses=refusals(400, 413, 503), operation_class=TakesGeoJson)
+async def put_fences(state: State, body: bytes) -> Accepted:
     """Adds the fences of a GeoJSON document, or replaces those of the same id; the others stay."""
-    found = await asyncio.to_thread(read_fences, msgspec.json.encode(data), "fences")
+    found = await asyncio.to_thread(read_fences, body, "fences")
     return await journaled(state, FencesPut(web(state).now_ms(), tuple(found)))
 
 
-@delete("/v1/fences/{fence_id:str}", status_code=200)
+@delete("/v1/fences/{fence_id:str}", status_code=200, responses=refusals(400, 404, 503))
 async def remove_fence(state: State, fence_id: str) -> Accepted:
     """Removes a fence."""
-    known = await web(state).ask(lambda engine: any(f.fence_id == fence_id for f in engine.fences()))
-    if not known:
+    puts = [c for c in await in_force(state) if isinstance(c, FencesPut)]
+    if not any(fence.fence_id == fence_id for put in puts for fence in put.fences):
         missing("fence", fence_id)
     return await journaled(state, FenceRemove(web(state).now_ms(), fence_id))
 
 
-@get("/v1/events")
+@get("/v1/events", responses=refusals(400))
 async def events(
-    state: State,
-    cursor: Cursor = None,
-    limit: Limit = 500,
-    types: Types = "",
-    vehicle: str | None = None,
+    state: State, cursor: Cursor = None, limit: Limit = 500, types: Types = "", vehicle: OneVehicle = None
 ) -> EventsPage:
     """Events after a cursor, oldest first. Ask again with the answer's cursor; an empty page means: up to date."""
-    after = cursor_of(cursor, 0)
-    wanted = frozenset(t for t in types.split(",") if t)
-    found = await asyncio.to_thread(
-        web(state).journal.events, after, limit, types=wanted or None, vehicle_id=vehicle, before_seq=None
-    )
-    last = found[-1].event.seq if len(found) == limit else max(after, web(state).concluded.value)
-    told = [cloudevents.cloud_event(s.event, web(state).source, s.emitted_ms) for s in found]
-    return EventsPage(events=told, cursor=str(last))
+    after = cursor_of(cursor, web(state).journal, 0)
+    upto = web(state).concluded.value  # before the reading: what is concluded meanwhile belongs to the next page
+    wanted = types_of(types) or None
+    found = await asyncio.to_thread(web(state).journal.events, after, limit, types=wanted, vehicle_id=vehicle)
+    seqs = [s.event.seq for s in found]
+    last = seqs[-1] if len(seqs) == limit else max([after, upto, *seqs])
+    said = await asyncio.to_thread(told, web(state), after, found)
+    page = [cloudevents.cloud_event(s.event, web(state).source, s.emitted_ms) for s in said]
+    return EventsPage(events=page, cursor=str(last))
 
 
-@get("/v1/stream", media_type="text/event-stream")
+EVENT_STREAM = ResponseSpec(
+    str, generate_examples=False, media_type="text/event-stream", description="Server-sent events, each a CloudEvent."
+)
+
+
+@get("/v1/stream", media_type="text/event-stream", responses={**refusals(400, 503), 200: EVENT_STREAM})
 async def stream(
-    request: Request[Any, Any, State],
     state: State,
     cursor: Cursor = None,
     types: Types = "",
-    vehicle: str | None = None,
+    vehicle: OneVehicle = None,
     positions: bool = False,
-) -> Stream:
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
+) -> EventStream:
     """Server-sent events from `Last-Event-ID` or `cursor` on, else from now; with `positions=true` every fix, too."""
-    web_state = web(state)
-    if web_state.streams >= web_state.options.streams_max:
-        web_state.streams_refused += 1
-        raise ClientException(f"{web_state.streams} streams are open, no more are served", status_code=503)
-    after = cursor_of(request.headers.get("last-event-id") or cursor, web_state.concluded.value)
-    wanted = Filter(frozenset(t for t in types.split(",") if t), vehicle, positions)
-    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-    return Stream(server_sent(web_state, after, wanted), media_type="text/event-stream", headers=headers)
+    after = cursor_of(last_event_id or cursor, web(state).journal, web(state).concluded.value)
+    return EventStream(web(state), after, Filter(types_of(types), vehicle, positions))
 
 
-@get("/v1/accounting")
+@get("/v1/accounting", responses=refusals())
 async def accounting(state: State) -> Accounting:
     """What became of everything that was received: received = journaled + duplicate + quarantined + state only."""
     return await asyncio.to_thread(web(state).journal.accounting)
 
 
-@get("/v1/quarantine")
-async def quarantine(state: State, after: int = 0, limit: Limit = 100) -> list[QuarantineDocument]:
+@get("/v1/quarantine", responses=refusals(400))
+async def quarantine(state: State, after: After = 0, limit: Limit = 100) -> list[QuarantineDocument]:
     """What could not be taken, with the reason and the raw bytes."""
     rows = await asyncio.to_thread(web(state).journal.quarantined, after, limit)
     return [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -11,10 +12,13 @@ from gateway.cloudevents import PositionData, position_data
 from gateway.engine import Engine, NextStop, VehicleView
 from gateway.model import entry_of, seq_of
 from gateway.times import rfc3339
+from gateway.web.state import Ask
 
 Punctuality: TypeAlias = Literal["on_time", "at_risk", "late"]
 RECENT_ENTRIES = 2_000
 """How far back a page that opens reads what happened before."""
+AT_ONCE = 200
+"""Vehicles that one question to the engine looks at."""
 AHEAD = 3
 """A vehicle is as punctual as the worst of so many next stops: what lies further ahead can still change."""
 
@@ -58,9 +62,22 @@ class FleetDocument(Struct, frozen=True, kw_only=True):
     now: str
 
 
-def fleet_document(engine: Engine, cursor: int, now_ms: int) -> FleetDocument:
+async def views(ask: Ask) -> list[VehicleView]:
+    """All vehicles, some at a time: between two questions the engine goes on with its work."""
+    ids = await ask(lambda engine: engine.vehicle_ids())
+    found: list[VehicleView] = []
+    for first in range(0, len(ids), AT_ONCE):
+        found += await ask(partial(_some, ids[first : first + AT_ONCE]))
+    return found
+
+
+def _some(ids: Sequence[str], engine: Engine) -> list[VehicleView]:
+    return [view for i in ids if (view := engine.vehicle(i)) is not None]
+
+
+def fleet_document(vehicles: Iterable[VehicleView], cursor: int, now_ms: int) -> FleetDocument:
     return FleetDocument(
-        vehicles=[vehicle_document(v, now_ms) for v in engine.vehicles()],
+        vehicles=[vehicle_document(v, now_ms) for v in vehicles],
         cursor=str(cursor),
         recent_cursor=str(seq_of(max(0, entry_of(cursor) - RECENT_ENTRIES), 0)),
         now=rfc3339(now_ms),

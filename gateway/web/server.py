@@ -30,9 +30,10 @@ class WebServer:
         self._socket = _bound(options)
         self.port: int = self._socket.getsockname()[1]
         self._server: _Server | None = None
+        self._app: Litestar | None = None
 
     async def run(self, app: Litestar) -> None:
-        """Until `stop`; open streams are ended after a moment's grace."""
+        """Until `stop`: open streams end at once, and who does not take the rest of an answer is left after a moment."""
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -41,14 +42,15 @@ class WebServer:
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
         )
-        self._server = _Server(config)
+        self._app, self._server = app, _Server(config)
         await self._server.serve(sockets=[self._socket])
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.should_exit = True
-        else:
+        if self._app is None or self._server is None:
             self._socket.close()
+            return
+        self._server.should_exit = True
+        self._app.state["web"].streams.ended.set()
 
 
 def _bound(options: WebOptions) -> socket.socket:

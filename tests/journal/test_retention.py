@@ -229,3 +229,20 @@ def test_cursors_need_no_commit_of_their_own(tmp_path: Path) -> None:
     with opened(path) as journal:
         assert journal.cursor("r") == Cursor(7)
         assert journal.cursor("other") is None
+
+
+def test_what_a_reader_without_a_name_has_lost_is_told(tmp_path: Path) -> None:
+    with opened(tmp_path / "j", SHORT) as journal:
+        assert journal.lost(0) is None
+        fill(journal, 6)
+        assert journal.lost(0) is None
+        journal.retain(T0 + 5 * DAY_MS)
+        gone = Gap(seq_of(2, 1), seq_of(4, 0) - 1)
+        assert left(journal) == [4, 5, 6]
+        assert journal.lost(seq_of(2, 1)) == gone
+        assert journal.lost(seq_of(4, 0) - 1) is None, "what follows is the first that is kept"
+        assert journal.lost(seq_of(6, 1)) is None
+        journal.retain(T0 + 100 * DAY_MS)
+        assert left(journal) == []
+        assert journal.lost(seq_of(2, 1)) == Gap(seq_of(2, 1), seq_of(7, 0) - 1)
+        assert journal.lost(journal.last_seq) is None, "who has read all has lost nothing"
