@@ -108,6 +108,8 @@ def quantities(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", modules("gateway", "firmware_sim"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_units_stand_in_names(path: Path) -> None:
     for line, name in quantities(path):
+        if name.strip("_").startswith(("cos_", "sin_", "tan_")):
+            continue  # a ratio
         last = name.strip("_").rsplit("_", 1)[-1]
         assert last not in QUANTITIES, f"{path}:{line} {name!r} is a number without its unit (such as {UNITS_SEEN})"
 

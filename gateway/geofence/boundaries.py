@@ -71,8 +71,8 @@ class Boundaries:
         first = len(self._first)
         for line in lines:
             start = len(self._lat)
-            self._lon.extend(lon for lon, _ in line)
-            self._lat.extend(lat for _, lat in line)
+            self._lon.extend(lon_deg for lon_deg, _ in line)
+            self._lat.extend(lat_deg for _, lat_deg in line)
             edges = len(line) - 1
             length = max(SHORT_RUN, isqrt(edges))
             for begin in range(start, start + edges, length):
@@ -80,11 +80,11 @@ class Boundaries:
         return Lines(first, len(self._first) - first, sum(len(line) - 1 for line in lines))
 
     def _add_run(self, first: int, edges: int) -> None:
-        lat, lon = self._lat[first : first + edges + 1], self._lon[first : first + edges + 1]
-        self._south.append(min(lat))
-        self._north.append(max(lat))
-        self._west.append(min(lon))
-        self._east.append(max(lon))
+        lat_deg, lon_deg = self._lat[first : first + edges + 1], self._lon[first : first + edges + 1]
+        self._south.append(min(lat_deg))
+        self._north.append(max(lat_deg))
+        self._west.append(min(lon_deg))
+        self._east.append(max(lon_deg))
         self._first.append(first)
         self._edges.append(edges)
 
@@ -97,21 +97,21 @@ class Boundaries:
 
         "Near" is a box: the distance is right wherever it is not larger than what the box was made for.
         """
-        lat, lon, near_lat, near_lon = seen.lat_deg, seen.lon_deg, seen.near_lat_deg, seen.near_lon_deg
+        lat_deg, lon_deg, near_lat, near_lon = seen.lat_deg, seen.lon_deg, seen.near_lat_deg, seen.near_lon_deg
         best = (inf, 0.0, 0.0)
         inside = False
         for run in range(lines.first, lines.first + lines.runs):
             first = self._first[run]
             last = first + self._edges[run]
             if (
-                self._south[run] - near_lat <= lat <= self._north[run] + near_lat
-                and self._west[run] - near_lon <= lon <= self._east[run] + near_lon
+                self._south[run] - near_lat <= lat_deg <= self._north[run] + near_lat
+                and self._west[run] - near_lon <= lon_deg <= self._east[run] + near_lon
             ):
                 best, crossed = self._nearest_edge(first, last, seen, best)
                 inside ^= crossed
-            elif lon < self._west[run]:
+            elif lon_deg < self._west[run]:
                 # All of it lies east: a ray to the east crosses it oddly often if its ends are on either side.
-                inside ^= (self._lat[first] > lat) != (self._lat[last] > lat)
+                inside ^= (self._lat[first] > lat_deg) != (self._lat[last] > lat_deg)
         return self._metres(best, seen), inside
 
     def _metres(self, best: tuple[float, float, float], seen: Seen) -> float:
@@ -127,12 +127,12 @@ class Boundaries:
         self, first: int, last: int, seen: Seen, best: tuple[float, float, float]
     ) -> tuple[tuple[float, float, float], bool]:
         """Goes on from `best`: (square, north, east) of the nearest point so far, in degrees of latitude."""
-        lat, lon, scale = seen.lat_deg, seen.lon_deg, seen.cos_lat
+        lat_deg, lon_deg, scale = seen.lat_deg, seen.lon_deg, seen.cos_lat
         crossed = False
-        by, bx = self._lat[first] - lat, (self._lon[first] - lon) * scale
+        by, bx = self._lat[first] - lat_deg, (self._lon[first] - lon_deg) * scale
         for y, x in zip(self._lat[first + 1 : last + 1], self._lon[first + 1 : last + 1], strict=True):
             ay, ax = by, bx
-            by, bx = y - lat, (x - lon) * scale
+            by, bx = y - lat_deg, (x - lon_deg) * scale
             dy, dx = by - ay, bx - ax
             square = dx * dx + dy * dy
             along = min(max(-(ax * dx + ay * dy) / square, 0.0), 1.0) if square > 0.0 else 0.0
@@ -147,14 +147,21 @@ class Boundaries:
     def nearest_many(self, first_run: Ints, runs: Ints, seen: SeenMany) -> tuple[Floats, Bools]:
         """`nearest` for many pairs: arrays of the distances and of the insides."""
         pair, run = spread(first_run, runs)
-        lat, lon, near_lat, near_lon = seen.lat_deg[pair], seen.lon_deg[pair], seen.near_lat_deg[pair], seen.near_lon_deg[pair]
+        lat_deg, lon_deg, near_lat, near_lon = (
+            seen.lat_deg[pair],
+            seen.lon_deg[pair],
+            seen.near_lat_deg[pair],
+            seen.near_lon_deg[pair],
+        )
         west = np.frombuffer(self._west)[run]
-        near = (np.frombuffer(self._south)[run] - near_lat <= lat) & (lat <= np.frombuffer(self._north)[run] + near_lat)
-        near &= (west - near_lon <= lon) & (lon <= np.frombuffer(self._east)[run] + near_lon)
+        near = (np.frombuffer(self._south)[run] - near_lat <= lat_deg) & (
+            lat_deg <= np.frombuffer(self._north)[run] + near_lat
+        )
+        near &= (west - near_lon <= lon_deg) & (lon_deg <= np.frombuffer(self._east)[run] + near_lon)
         first = np.frombuffer(self._first, np.int64)[run]
         edges = np.frombuffer(self._edges, np.int64)[run]
         all_lat = np.frombuffer(self._lat)
-        crossed = ~near & (lon < west) & ((all_lat[first] > lat) != (all_lat[first + edges] > lat))
+        crossed = ~near & (lon_deg < west) & ((all_lat[first] > lat_deg) != (all_lat[first + edges] > lat_deg))
         crossings = np.bincount(pair[crossed], minlength=len(runs))
         distance = np.full(len(runs), inf)
         owner, vertex = spread(first[near], edges[near])
@@ -164,10 +171,10 @@ class Boundaries:
 
     def _nearest_edges(self, pair: Ints, vertex: Ints, seen: SeenMany, distance: Floats, crossings: Ints) -> None:
         """Fills in, for the pairs that have edges near (sorted by pair), their distances and counts of crossings."""
-        lat, lon, scale = seen.lat_deg[pair], seen.lon_deg[pair], seen.cos_lat[pair]
+        lat_deg, lon_deg, scale = seen.lat_deg[pair], seen.lon_deg[pair], seen.cos_lat[pair]
         all_lat, all_lon = np.frombuffer(self._lat), np.frombuffer(self._lon)
-        ay, ax = all_lat[vertex] - lat, (all_lon[vertex] - lon) * scale
-        by, bx = all_lat[vertex + 1] - lat, (all_lon[vertex + 1] - lon) * scale
+        ay, ax = all_lat[vertex] - lat_deg, (all_lon[vertex] - lon_deg) * scale
+        by, bx = all_lat[vertex + 1] - lat_deg, (all_lon[vertex + 1] - lon_deg) * scale
         dy, dx = by - ay, bx - ax
         square = dx * dx + dy * dy
         along = -(ax * dx + ay * dy) / np.where(square > 0.0, square, 1.0)
@@ -193,20 +200,20 @@ class Boundaries:
         in_plane = east * (1.0 - north * HALF_RADIAN * seen.tan_lat)
         distance = np.sqrt(north * north + in_plane * in_plane) * M_PER_DEG_LAT
         far = (square > PLANE * seen.cos_lat * seen.cos_lat).nonzero()[0]
-        lat, lon = seen.lat_deg[far], seen.lon_deg[far]
-        ends = (lat, lon, lat + north[far], lon + east[far] / seen.cos_lat[far])
+        lat_deg, lon_deg = seen.lat_deg[far], seen.lon_deg[far]
+        ends = (lat_deg, lon_deg, lat_deg + north[far], lon_deg + east[far] / seen.cos_lat[far])
         distance[far] = list(map(distance_m, *(each.tolist() for each in ends)))
         return distance
 
     def edges_meeting(self, lines: Lines, box: Box) -> Floats:
-        """The edges whose boxes meet a box: rows of (lon, lat) of the start and (lon, lat) of the end."""
+        """The edges whose boxes meet a box: rows of (lon_deg, lat_deg) of the start and (lon_deg, lat_deg) of the end."""
         runs = slice(lines.first, lines.first + lines.runs)
         south, north = np.frombuffer(self._south)[runs], np.frombuffer(self._north)[runs]
         west, east = np.frombuffer(self._west)[runs], np.frombuffer(self._east)[runs]
         met = (south <= box.north) & (box.south <= north) & (west <= box.east) & (box.west <= east)
         first = np.frombuffer(self._first, np.int64)[runs][met]
         _, vertex = spread(first, np.frombuffer(self._edges, np.int64)[runs][met])
-        lat, lon = np.frombuffer(self._lat), np.frombuffer(self._lon)
-        edges = np.column_stack((lon[vertex], lat[vertex], lon[vertex + 1], lat[vertex + 1]))
+        lat_deg, lon_deg = np.frombuffer(self._lat), np.frombuffer(self._lon)
+        edges = np.column_stack((lon_deg[vertex], lat_deg[vertex], lon_deg[vertex + 1], lat_deg[vertex + 1]))
         low, high = np.minimum(edges[:, :2], edges[:, 2:]), np.maximum(edges[:, :2], edges[:, 2:])
         return edges[((low <= (box.east, box.north)) & (high >= (box.west, box.south))).all(axis=1)]

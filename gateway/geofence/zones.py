@@ -163,41 +163,43 @@ class Zones:
         Coordinates are finite degrees. The distance is that to the boundary; deeper than `reach_m` inside a polygon it
         is -reach_m. A point gets the same answer, to the bit, alone and in any batch.
         """
-        lat = np.ascontiguousarray(lat_deg, np.float64)
-        lon = np.ascontiguousarray(lon_deg, np.float64)
+        lat_deg = np.ascontiguousarray(lat_deg, np.float64)
+        lon_deg = np.ascontiguousarray(lon_deg, np.float64)
         reach = np.asarray(reach_m, np.float64)
         if not reach.ndim:
-            reach = np.full(len(lat), reach)
-        if len(lat) > FEW:
-            return self._locate_many(lat, lon, reach)
+            reach = np.full(len(lat_deg), reach)
+        if len(lat_deg) > FEW:
+            return self._locate_many(lat_deg, lon_deg, reach)
         found = [
             (i, handle, distance)
-            for i, place in enumerate(zip(lat.tolist(), lon.tolist(), reach.tolist(), strict=True))
+            for i, place in enumerate(zip(lat_deg.tolist(), lon_deg.tolist(), reach.tolist(), strict=True))
             for handle, distance in self._locate_one(*place)
         ]
         point, zone, distance_m = zip(*found, strict=True) if found else ((), (), ())
         return Located(np.array(point, np.int64), np.array(zone, np.int64), np.array(distance_m, np.float64))
 
-    def _locate_one(self, lat: float, lon: float, reach_m: float) -> list[tuple[int, float]]:
-        fix = _Fix(lat, lon, max(cos(radians(lat)), MIN_COS), sin(radians(lat)), reach_m)
+    def _locate_one(self, lat_deg: float, lon_deg: float, reach_m: float) -> list[tuple[int, float]]:
+        fix = _Fix(lat_deg, lon_deg, max(cos(radians(lat_deg)), MIN_COS), sin(radians(lat_deg)), reach_m)
         pad_lat = reach_m * SLACK / M_PER_DEG_LAT
         pad_lon = _lon_width(pad_lat, fix.cos_lat)
         found = []
-        for handle in self._grid.meeting(Box(lat - pad_lat, lon - pad_lon, lat + pad_lat, lon + pad_lon)):
-            if self._south[handle] - pad_lat <= lat <= self._north[handle] + pad_lat:
+        for handle in self._grid.meeting(
+            Box(lat_deg - pad_lat, lon_deg - pad_lon, lat_deg + pad_lat, lon_deg + pad_lon)
+        ):
+            if self._south[handle] - pad_lat <= lat_deg <= self._north[handle] + pad_lat:
                 middle = self._middle[handle]
-                at_lon = beside(lon, middle)
+                at_lon = beside(lon_deg, middle)
                 if abs(at_lon - middle) <= self._half[handle] + pad_lon:
                     distance_m = self._distance_m(handle, fix, at_lon)
                     if distance_m <= reach_m:
                         found.append((handle, distance_m))
         return sorted(found)
 
-    def _distance_m(self, handle: int, fix: _Fix, lon: float) -> float:
+    def _distance_m(self, handle: int, fix: _Fix, lon_deg: float) -> float:
         """Signed; larger than the reach if it is out of it."""
-        lat, _, cos_lat, sin_lat, reach_m = fix
+        lat_deg, _, cos_lat, sin_lat, reach_m = fix
         near_lat = (reach_m + self._offset_m[handle]) / M_PER_DEG_LAT
-        seen = Seen(lat, lon, cos_lat, sin_lat / cos_lat, near_lat, _lon_width(near_lat, cos_lat))
+        seen = Seen(lat_deg, lon_deg, cos_lat, sin_lat / cos_lat, near_lat, _lon_width(near_lat, cos_lat))
         lines = self._lines(handle)
         if lines.edges <= SHORT:
             distance_m, inside = self._boundaries.nearest(lines, seen)
@@ -209,13 +211,13 @@ class Zones:
             return distance_m - self._offset_m[handle]
         return -min(distance_m, reach_m) if inside else distance_m
 
-    def _locate_many(self, lat: Floats, lon: Floats, reach_m: Floats) -> Located:
-        radians_lat = list(map(radians, lat.tolist()))
+    def _locate_many(self, lat_deg: Floats, lon_deg: Floats, reach_m: Floats) -> Located:
+        radians_lat = list(map(radians, lat_deg.tolist()))
         cos_lat = np.maximum(np.array(list(map(cos, radians_lat))), MIN_COS)
-        fixes = _Fixes(lat, lon, cos_lat, np.array(list(map(sin, radians_lat))), reach_m)
+        fixes = _Fixes(lat_deg, lon_deg, cos_lat, np.array(list(map(sin, radians_lat))), reach_m)
         pad_lat = reach_m * SLACK / M_PER_DEG_LAT
         pad_lon = _lon_width_many(pad_lat, cos_lat)
-        point, zone = self._meeting(lat - pad_lat, lon - pad_lon, lat + pad_lat, lon + pad_lon)
+        point, zone = self._meeting(lat_deg - pad_lat, lon_deg - pad_lon, lat_deg + pad_lat, lon_deg + pad_lon)
         parts = [self._measured(point[part], zone[part], fixes) for part in self._portions(zone)]
         if not parts:
             return Located(point, zone, np.empty(0))
@@ -245,10 +247,10 @@ class Zones:
     def _measured(self, point: Ints, zone: Ints, fixes: _Fixes) -> Located:
         middle, offset_m = np.frombuffer(self._middle)[zone], np.frombuffer(self._offset_m)[zone]
         filled = np.frombuffer(self._filled, np.int8)[zone] != 0
-        lat, lon, cos_lat, sin_lat, reach_m = (each[point] for each in fixes)
+        lat_deg, lon_deg, cos_lat, sin_lat, reach_m = (each[point] for each in fixes)
         near_lat = (reach_m + offset_m) / M_PER_DEG_LAT
         near_lon = _lon_width_many(near_lat, cos_lat)
-        seen = SeenMany(lat, _beside_many(lon, middle), cos_lat, sin_lat / cos_lat, near_lat, near_lon)
+        seen = SeenMany(lat_deg, _beside_many(lon_deg, middle), cos_lat, sin_lat / cos_lat, near_lat, near_lon)
         first_run, runs = np.frombuffer(self._first_run, np.int64)[zone], np.frombuffer(self._runs, np.int64)[zone]
         distance_m, inside = self._boundaries.nearest_many(first_run, runs, seen)
         within = np.where(inside, -np.minimum(distance_m, reach_m), distance_m)
@@ -307,16 +309,16 @@ def stop_zone(stop: Stop) -> Fence:
     return Fence(fence_id=fence_id, shape="circle", coordinates=(centre,), radius_m=stop.radius_m)
 
 
-def _lon_width(lat_width: float, cos_lat: float) -> float:
+def _lon_width(lat_width_deg: float, cos_lat: float) -> float:
     """Half the width of a box, in degrees of longitude, round a place that reaches so many degrees of latitude."""
-    narrowest = cos_lat - lat_width * RADIANS
-    return min(lat_width / narrowest, 180.0) if narrowest > MIN_COS else 180.0
+    narrowest = cos_lat - lat_width_deg * RADIANS
+    return min(lat_width_deg / narrowest, 180.0) if narrowest > MIN_COS else 180.0
 
 
-def _lon_width_many(lat_width: Floats, cos_lat: Floats) -> Floats:
-    narrowest = cos_lat - lat_width * RADIANS
+def _lon_width_many(lat_width_deg: Floats, cos_lat: Floats) -> Floats:
+    narrowest = cos_lat - lat_width_deg * RADIANS
     there = narrowest > MIN_COS
-    return np.where(there, np.minimum(lat_width / np.where(there, narrowest, 1.0), 180.0), 180.0)
+    return np.where(there, np.minimum(lat_width_deg / np.where(there, narrowest, 1.0), 180.0), 180.0)
 
 
 def _widened(box: Box, by_m: float) -> Box:
@@ -327,5 +329,5 @@ def _widened(box: Box, by_m: float) -> Box:
     return Box(max(box.south - by_lat, -90.0), middle - half, min(box.north + by_lat, 90.0), middle + half)
 
 
-def _beside_many(lon: Floats, reference: Floats) -> Floats:
-    return lon - 360.0 * np.rint((lon - reference) / 360.0)
+def _beside_many(lon_deg: Floats, reference: Floats) -> Floats:
+    return lon_deg - 360.0 * np.rint((lon_deg - reference) / 360.0)
