@@ -15,6 +15,8 @@ from gateway.model import Eta, Event
 
 PASS_M = 100.0
 """Passes are measured over at least this far: fixes are too coarse to time a single piece."""
+CREEP_M, CREEP_MS = 10.0, 60_000
+"""… but who creeps teaches every minute, so that a jam is known while it lasts."""
 PASSED_M = 150.0
 """This far beyond a stop on the path, and not in its zone: it was driven past."""
 SAMPLES_PER_STOP = 48
@@ -77,7 +79,7 @@ class Forecaster:
             live.pass_m = None
         elif live.pass_m is None or along_m < live.pass_m - PIECE_M:
             live.pass_m, live.pass_ms = along_m, time_ms
-        elif along_m - live.pass_m >= PASS_M:
+        elif along_m - live.pass_m >= (CREEP_M if time_ms - live.pass_ms >= CREEP_MS else PASS_M):
             self._learn_pass(course, live.pass_m, along_m, (time_ms - live.pass_ms) / 1000, time_ms)
             live.pass_m, live.pass_ms = along_m, time_ms
 

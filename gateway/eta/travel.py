@@ -36,7 +36,9 @@ BINS_AHEAD = 4
 LIVE_FADES_S = 1_800.0
 """What is true of the roads now is worth 1/e after so long."""
 OUTLIER = 8.0
-"""A pass so many times slower than expected was no pass (a break, a queue at a gate): it counts as this slow."""
+"""A pass so many times slower than expected (and than `CLEAR_S`) was no pass but a break or an accident's queue: history
+takes it for this slow."""
+CLEAR_S, LONGEST_S = 15.0, 600.0
 
 Rows = NDArray[np.int64]
 
@@ -65,8 +67,8 @@ class Table(Struct):
     seconds: Floats
     metres: Floats
 
-    def grown(self, size: int) -> Table:
-        more = np.zeros(max(0, size - len(self.seconds)))
+    def grown(self, rows: int) -> Table:
+        more = np.zeros(max(0, rows - len(self.seconds)))
         return Table(np.concatenate((self.seconds, more)), np.concatenate((self.metres, more)))
 
 
@@ -79,12 +81,12 @@ class TravelTimes:
 
     def __init__(self) -> None:
         self._rows: dict[int, int] = {}
-        self._size = 1_024
-        self._day = Table(np.zeros(self._size), np.zeros(self._size))
+        self._capacity = 1_024
+        self._day = Table(np.zeros(self._capacity), np.zeros(self._capacity))
         self._bins: dict[int, Table] = {}
-        self._live = Table(np.zeros(self._size), np.zeros(self._size))
+        self._live = Table(np.zeros(self._capacity), np.zeros(self._capacity))
         """Recent seconds, driven (`seconds`) and expected (`metres`), as of `_live_s`."""
-        self._live_s = np.zeros(self._size)
+        self._live_s = np.zeros(self._capacity)
         self._bin_ratios = [Ratio() for _ in range(BINS)]
         self._fleet = Ratio()
         self._schedule = Ratio()
@@ -103,11 +105,11 @@ class TravelTimes:
                 if len(known) < MAX_CELLS:
                     row = known[cell] = len(known) + 1
             found.append(row)
-        if len(known) >= self._size:
-            self._size = max(2 * self._size, len(known) + 1)
-            self._day, self._live = self._day.grown(self._size), self._live.grown(self._size)
-            self._bins = {b: t.grown(self._size) for b, t in self._bins.items()}
-            self._live_s = np.concatenate((self._live_s, np.zeros(self._size - len(self._live_s))))
+        if len(known) >= self._capacity:
+            self._capacity = max(2 * self._capacity, len(known) + 1)
+            self._day, self._live = self._day.grown(self._capacity), self._live.grown(self._capacity)
+            self._bins = {b: t.grown(self._capacity) for b, t in self._bins.items()}
+            self._live_s = np.concatenate((self._live_s, np.zeros(self._capacity - len(self._live_s))))
         return np.array(found, dtype=np.int64)
 
     # ------------------------------------------------------------------------------------------------------- asking
@@ -162,14 +164,15 @@ class TravelTimes:
         expected_s, day_s = float(expected.sum()), float((day * metres).sum())
         if expected_s <= 0:
             return
-        driven_s = min(max(driven_s, expected_s / OUTLIER), OUTLIER * expected_s)
+        live_s = min(driven_s, LONGEST_S)
+        driven_s = min(max(driven_s, expected_s / OUTLIER), OUTLIER * max(expected_s, CLEAR_S))
         self._schedule.add(driven_s, float((scheduled * metres).sum()), 0, 1.0)
         self._bin_ratios[bin_].add(driven_s, day_s, 0, 1.0)
         self._fleet.add(driven_s, expected_s, now_ms, FLEET_MEMORY_S)
         seconds = expected * (driven_s / expected_s)
         table = self._bins.get(bin_)
         if table is None:
-            table = self._bins[bin_] = Table(np.zeros(self._size), np.zeros(self._size))
+            table = self._bins[bin_] = Table(np.zeros(self._capacity), np.zeros(self._capacity))
         for each, full_m in ((table, FULL_M), (self._day, 4 * FULL_M)):
             np.add.at(each.seconds, rows, seconds)
             np.add.at(each.metres, rows, metres)
@@ -177,7 +180,7 @@ class TravelTimes:
             if len(full):
                 each.seconds[full] *= 0.5
                 each.metres[full] *= 0.5
-        self._learn_live(rows, seconds, expected, now_ms)
+        self._learn_live(rows, expected * (live_s / expected_s), expected, now_ms)
         for each in (table, self._day, self._live):
             each.seconds[0] = each.metres[0] = 0.0
 
@@ -212,10 +215,12 @@ class TravelTimes:
         kept = msgspec.msgpack.decode(data, type=_Kept)
         found = cls()
         found._rows = {int(c): i for i, c in enumerate(np.frombuffer(kept.cells, dtype=np.int64), start=1)}
-        found._size = max(found._size, len(found._rows) + 1)
-        whole = [_padded(a, found._size) for a in kept.arrays]
+        found._capacity = max(found._capacity, len(found._rows) + 1)
+        whole = [_padded(a, found._capacity) for a in kept.arrays]
         found._day, found._live, found._live_s = Table(whole[0], whole[1]), Table(whole[2], whole[3]), whole[4]
-        found._bins = {b: Table(_padded(s, found._size), _padded(m, found._size)) for b, (s, m) in kept.bins.items()}
+        found._bins = {
+            b: Table(_padded(s, found._capacity), _padded(m, found._capacity)) for b, (s, m) in kept.bins.items()
+        }
         found._bin_ratios, found._fleet, found._schedule = kept.bin_ratios, kept.fleet, kept.schedule
         return found
 
@@ -237,6 +242,6 @@ def _pooled(values: Floats) -> Floats:
     return np.asarray(sums[2 * CELL_SMOOTH + 1 :] - sums[: len(values)])
 
 
-def _padded(data: bytes, size: int) -> Floats:
+def _padded(data: bytes, rows: int) -> Floats:
     values = np.frombuffer(data, dtype=np.float64)
-    return np.concatenate((values, np.zeros(size - len(values))))
+    return np.concatenate((values, np.zeros(rows - len(values))))

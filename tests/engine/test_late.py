@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.engine import Engine, EngineOptions
 from gateway.engine.options import LateRule
-from gateway.model import Entry, Event, FencesPut, FrameItem, Item
+from gateway.model import Entry, Event, FencesPut, Item
 from tests.engine.drive import T0, circle, frame, items, plan, put, run, trip
 
 EXACT = EngineOptions(late=LateRule(revise_min_s=0.0))
@@ -92,7 +92,7 @@ def test_revisions_rise_and_name_what_they_supersede() -> None:
     missing = [p for p in fixes if 60_000 < (p.time_ms or 0) - T0 < 130_000]
     live = [p for p in fixes if p not in missing]
     late = [frame(p, received_ms=T0 + 200_000 + i) for i, p in enumerate(missing)]
-    things: list[FrameItem] = sorted([*items(live), *late], key=lambda f: f.received_ms)  # type: ignore[list-item, arg-type]
+    things = sorted([frame(p) for p in live] + late, key=lambda f: f.received_ms)
     said = run([*put(plan(1000, 3000)), *things], Engine(EXACT))
     for key in {e.key for e in said if e.type.startswith("stop.")}:
         versions = [e for e in said if e.key == key]
