@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from gateway.config import Config
-from gateway.documents import read_plans
-from gateway.geofence import read_fences
+from gateway.geofence import read_fences, read_plans
 from gateway.journal import DiskTrouble, Intake, Journal, Registry, Retained, Watch
 from gateway.metrics import GatewayCollector, new_registry
 from gateway.model import Assignment, Command, DevicePut, FencesPut, PlanPut

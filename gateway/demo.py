@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import signal
 import socket
 import sys
@@ -112,6 +113,7 @@ class Demo:
                 fleet.stdin.write(b"\n")
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), self._args.seconds)
+                logging.getLogger("gateway.sources").setLevel(logging.ERROR)  # that the trackers leave now is no news
                 said = await _stop_fleet(fleet)
                 await asyncio.sleep(LAST_WORDS_S if said else 0)
                 result |= await asyncio.to_thread(self._result, gateway, said)

@@ -12,9 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway import cloudevents
-from gateway.documents import read_plans
 from gateway.engine import Engine, EngineOptions
-from gateway.geofence import read_fences
+from gateway.geofence import read_fences, read_plans
 from gateway.model import (
     Assignment,
     Command,

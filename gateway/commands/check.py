@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.config import Config, read_config
-from gateway.documents import read_plans
-from gateway.geofence import read_fences
+from gateway.geofence import read_fences, read_plans
 from gateway.problems import BadInput, Problem
 from gateway.sinks.webhook import signing_key
 from gateway.sources.mqtt_client import problems as mqtt_problems
