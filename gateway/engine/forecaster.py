@@ -6,6 +6,7 @@ import numpy as np
 
 from gateway.engine.fixes import Fix
 from gateway.engine.live import Live, Sample
+from gateway.engine.observed import Observed
 from gateway.engine.options import EngineOptions
 from gateway.engine.vehicle import Vehicle
 from gateway.engine.world import PlanRecord, World
@@ -66,8 +67,8 @@ class Forecaster:
         for event in events:
             if event.stop is not None and event.plan_id == live.plan_id:
                 self._visited(live, course, event)
-        if live.at_stop is not None and seen.stops[live.at_stop].state != "at":
-            live.at_stop = None  # late data took the arrival back
+        if live.at_stop is not None and not _stands_at(seen, course, live.at_stop):
+            live.at_stop = None  # late data took the arrival back, or the plan lost the stop
         if live.at_stop is None:
             self._measure_pass(live, course, fix.time_ms)
             self._note_passed(vehicle, course)
@@ -149,8 +150,9 @@ class Forecaster:
         ]
         x, y = course.path.plane(fix.lat_deg, fix.lon_deg)
         along_m = live.progress.along_m if live.progress.on_path else None
+        at_stop = live.at_stop if live.at_stop is not None and _stands_at(seen, course, live.at_stop) else None
         served_s = (fix.time_ms - live.stationary_ms) / 1000
-        return self.predictor.forecasts(course, Where(fix.time_ms, x, y, along_m, live.at_stop, served_s), open_ids)
+        return self.predictor.forecasts(course, Where(fix.time_ms, x, y, along_m, at_stop, served_s), open_ids)
 
     def usable(self, vehicle: Vehicle, at_ms: int) -> bool:
         """Is the newest fix young enough to say something honest?"""
@@ -190,3 +192,8 @@ class Forecaster:
             kept.append(Sample(each.time_ms, each.ahead_s, each.between))
             if len(kept) > SAMPLES_PER_STOP:
                 del kept[::2]
+
+
+def _stands_at(seen: Observed, course: Course, stop_id: str) -> bool:
+    stop = seen.stops.get(stop_id)
+    return stop is not None and stop.state == "at" and stop_id in course.stops

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from gateway.engine import Engine
-from gateway.model import Assignment, DevicePut, Entry, Item, PlanRemove, Status, Tick
+from gateway.model import Assignment, DevicePut, Entry, Item, PlanPut, PlanRemove, Status, Tick
 from tests.engine.drive import T0, frame, items, observed, plan, put, run, trip
 
 
@@ -108,3 +108,18 @@ def test_a_device_reports_for_the_vehicle_it_is_assigned_to_and_a_second_one_dri
     assert said[-1].vehicle_id == "van"
     assert [v.vehicle_id for v in engine.vehicles()] == ["van"]
     assert engine.vehicles()[0].at_stop_id == "1"
+
+
+def test_a_plan_that_changes_under_way_keeps_what_was_reached_and_forgets_what_it_lost() -> None:
+    engine = Engine()
+    one = plan(1000, 3000, 5000)
+    run([*put(one), *items(trip((1000, 120)))], engine)
+    assert engine.vehicles()[0].at_stop_id == "1"
+    two = structs.replace(one, version=2, stops=one.stops[1:])
+    engine.step(Entry(900, (PlanPut(T0 + 230_000, two),)))
+    assert [e.stop_id for e in engine.etas(T0 + 225_000)] == ["2", "3"]
+    rest = [p for p in trip((1000, 120), (3000, 120)) if (p.time_ms or 0) > T0 + 225_000]
+    said = [e for n, i in enumerate(items(rest)) for e in engine.step(Entry(901 + n, (i,))).events]
+    assert [(e.key, e.plan_version) for e in said if e.type == "stop.arrived"] == [
+        ("plan/p1/stop/2/visit/1/arrived", 2)
+    ]
