@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -194,6 +195,30 @@ def test_killed_again_and_again_under_load(tmp_path: Path) -> None:
             time.sleep(dice.uniform(0.05, 0.8))
             gateway.kill_now()
             gateway.start()
+        check(tmp_path, db, gateway, publisher, subscriber)
+
+
+def test_restarted_in_good_order_under_load(tmp_path: Path) -> None:
+    with running(tmp_path) as (_, db, gateway, publisher, subscriber):
+        for _ in range(4):
+            time.sleep(1)
+            gateway.restart()
+        check(tmp_path, db, gateway, publisher, subscriber)
+
+
+def test_the_disk_is_full(tmp_path: Path) -> None:
+    """Nothing is acknowledged meanwhile, /readyz and the log say so, and it goes on by itself."""
+    with running(tmp_path) as (_, db, gateway, publisher, subscriber):
+        time.sleep(2)
+        # No file of the process may grow beyond a page: to it that is a disk without room.
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        gateway.wait_until("it says so", lambda: gateway.status("/readyz") == 503)
+        acknowledged = gateway.metric("gateway_source_acknowledged_total")
+        time.sleep(3)
+        assert gateway.metric("gateway_source_acknowledged_total") == acknowledged
+        assert "intake waits" in gateway.log_path.read_text()
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        gateway.wait_until("it is ready again", lambda: gateway.status("/readyz") == 200)
         check(tmp_path, db, gateway, publisher, subscriber)
 
 
