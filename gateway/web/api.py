@@ -10,13 +10,13 @@ from litestar import delete, get, put
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import HeaderParameter
+from litestar.params import FromQuery, HeaderParameter, RawBody
 from msgspec import Struct
 
 from gateway import cloudevents
 from gateway.cloudevents import CloudEvent
-from gateway.documents import PlanDocument, PositionDocument, plan_document, position_document, read_plans
-from gateway.geofence import fences_document, read_fences
+from gateway.documents import PlanDocument, PositionDocument, plan_document, position_document
+from gateway.geofence import fences_document, read_fences, read_plans
 from gateway.journal import Accounting
 from gateway.model import Command, DevicePut, FenceRemove, FencesPut, Plan, PlanPut, PlanRemove, seq_of
 from gateway.problems import BadInput, Problem
@@ -27,6 +27,7 @@ from gateway.web.parameters import (
     After,
     Cursor,
     DeviceDocument,
+    Id,
     Instant,
     Limit,
     OneVehicle,
@@ -110,11 +111,12 @@ async def in_force(state: State) -> list[Command]:
 async def vehicles(state: State) -> list[VehicleDocument]:
     """Every vehicle: where it is, since when, its plan and its next stops with their ETAs."""
     now_ms = web(state).now_ms()
-    return [vehicle_document(v, now_ms) for v in await views(web(state).ask)]
+    found = await views(web(state).ask)
+    return await asyncio.to_thread(lambda: [vehicle_document(v, now_ms) for v in found])
 
 
 @get("/v1/vehicles/{vehicle_id:str}", responses=refusals(400, 404))
-async def vehicle(state: State, vehicle_id: str) -> VehicleDocument:
+async def vehicle(state: State, vehicle_id: Id) -> VehicleDocument:
     """One vehicle, as in the list of all."""
     found = await web(state).ask(lambda engine: engine.vehicle(vehicle_id))
     return vehicle_document(found, web(state).now_ms()) if found else missing("vehicle", vehicle_id)
@@ -124,12 +126,12 @@ async def vehicle(state: State, vehicle_id: str) -> VehicleDocument:
 async def snapshot(state: State) -> FleetDocument:
     """State and cursor to start from: read this, then the stream from its `cursor`, and nothing is missed."""
     cursor, now_ms = web(state).concluded.value, web(state).now_ms()
-    return fleet_document(await views(web(state).ask), cursor, now_ms)
+    return await asyncio.to_thread(fleet_document, await views(web(state).ask), cursor, now_ms)
 
 
 @get("/v1/devices/{device_id:str}/track", responses=refusals(400))
 async def track(
-    state: State, device_id: str, start: Instant = None, end: Instant = None, limit: Limit = 1_000
+    state: State, device_id: Id, start: Instant = None, end: Instant = None, limit: Limit = 1_000
 ) -> list[PositionDocument]:
     """The fixes that are kept of a device, by fix time, oldest first; the last day unless `start` and `end` say otherwise."""
     end_ms = instant(end, "end", web(state).now_ms() + DAY_MS)
@@ -147,7 +149,7 @@ async def devices(state: State) -> list[DeviceDocument]:
 
 
 @put("/v1/devices/{device_id:str}", responses=refusals(400, 413, 503), operation_class=TakesDevice)
-async def put_device(state: State, device_id: str, body: bytes) -> Accepted:
+async def put_device(state: State, device_id: Id, body: RawBody) -> Accepted:
     """Registers a device for a vehicle. What it sends from now on is admitted."""
     document = decoded(body, DeviceDocument, "device")
     must_equal("device.device_id", document.device_id, device_id)
@@ -157,11 +159,12 @@ async def put_device(state: State, device_id: str, body: bytes) -> Accepted:
 @get("/v1/plans", responses=refusals())
 async def plans(state: State) -> list[PlanDocument]:
     """The plans that are in force."""
-    return [plan_document(c.plan) for c in await in_force(state) if isinstance(c, PlanPut)]
+    found = await in_force(state)
+    return await asyncio.to_thread(lambda: [plan_document(c.plan) for c in found if isinstance(c, PlanPut)])
 
 
 @put("/v1/plans/{plan_id:str}", responses=refusals(400, 413, 503), operation_class=TakesPlan)
-async def put_plan(state: State, plan_id: str, body: bytes) -> Accepted:
+async def put_plan(state: State, plan_id: Id, body: RawBody) -> Accepted:
     """Adds a plan or replaces it. A plan with a mistake is refused with all its problems; the one before stays."""
     plan = await asyncio.to_thread(_plan, web(state), body)
     must_equal("plan.plan_id", plan.plan_id, plan_id)
@@ -179,7 +182,7 @@ def _plan(state: WebState, body: bytes) -> Plan:
 
 
 @delete("/v1/plans/{plan_id:str}", status_code=200, responses=refusals(400, 404, 503))
-async def remove_plan(state: State, plan_id: str) -> Accepted:
+async def remove_plan(state: State, plan_id: Id) -> Accepted:
     """Takes a plan out of force."""
     if not any(isinstance(c, PlanPut) and c.plan.plan_id == plan_id for c in await in_force(state)):
         missing("plan", plan_id)
@@ -194,14 +197,14 @@ async def fences(state: State) -> dict[str, Any]:
 
 
 @put("/v1/fences", responses=refusals(400, 413, 503), operation_class=TakesGeoJson)
-async def put_fences(state: State, body: bytes) -> Accepted:
+async def put_fences(state: State, body: RawBody) -> Accepted:
     """Adds the fences of a GeoJSON document, or replaces those of the same id; the others stay."""
     found = await asyncio.to_thread(read_fences, body, "fences")
     return await journaled(state, FencesPut(web(state).now_ms(), tuple(found)))
 
 
 @delete("/v1/fences/{fence_id:str}", status_code=200, responses=refusals(400, 404, 503))
-async def remove_fence(state: State, fence_id: str) -> Accepted:
+async def remove_fence(state: State, fence_id: Id) -> Accepted:
     """Removes a fence."""
     puts = [c for c in await in_force(state) if isinstance(c, FencesPut)]
     if not any(fence.fence_id == fence_id for put in puts for fence in put.fences):
@@ -236,7 +239,7 @@ async def stream(
     cursor: Cursor = None,
     types: Types = "",
     vehicle: OneVehicle = None,
-    positions: bool = False,
+    positions: FromQuery[bool] = False,
     last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> EventStream:
     """Server-sent events from `Last-Event-ID` or `cursor` on, else from now; with `positions=true` every fix, too."""
