@@ -103,6 +103,7 @@ class Van:
             altitude_m=round(dice.uniform(50, 120), 1),
             speed_mps=round(max(0.0, (SPEED_MPS if share < 1 else 0.0) + dice.gauss(0, 0.1)), 2),
             course_deg=round(math.degrees(math.atan2(x2 - x1, y2 - y1)) % 360, 1),
+            fix="3d",
             satellites=dice.randint(6, 14),
             hdop=round(dice.uniform(0.7, 2.0), 1),
             attributes={"ignition": True, "external_voltage_v": 12.6, "odometer_m": 120_000.0 + round(at_s * 10)},
