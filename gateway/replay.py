@@ -90,15 +90,14 @@ def run(args: argparse.Namespace) -> int:
     if args.eta_every is not None and not args.eta_every > 0:
         return _refused([Problem("--eta-every", f"is {args.eta_every:g}", "give a number of seconds above 0")])
     try:
-        world = _world(args.plans, args.fences)
         for path in args.positions:
             path.open("rb").close()
+        replay = Replay(_world(args.plans, args.fences), args.eta_every, sys.stdout.buffer)
     except BadInput as e:
         return _refused(e.problems)
     except OSError as e:
         return _refused([Problem(str(e.filename), str(e.strerror), "name a file that can be read")])
     rows = Rows(args.positions, sys.stderr)
-    replay = Replay(world, args.eta_every, sys.stdout.buffer)
     try:
         for batch in rows.batches():
             replay.feed(batch)

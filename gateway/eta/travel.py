@@ -28,11 +28,13 @@ FULL_M = 60 * PIECE_M
 DAY_M, BIN_M = 2 * PIECE_M, 3 * PIECE_M
 """Weight of what a thin cell borrows, as metres of passes."""
 FLEET_PRIOR_S, FLEET_MEMORY_S = 3_600.0, 1_800.0
-CELL_PRIOR_S, CELL_MEMORY_S = 60.0, 900.0
+CELL_PRIOR_S, CELL_MEMORY_S = 150.0, 600.0
 CELL_SMOOTH = 5
 """A cell's live correction is pooled with those of so many pieces before and after it on the path."""
 BINS_AHEAD = 4
 """Beyond two hours ahead the last half-hour looked up stands for those after it."""
+WORST = 3.0
+"""A road is not believed to be slower than this many times the usual: a queue is seldom all of the lanes, nor for long."""
 LIVE_FADES_S = 1_800.0
 """What is true of the roads now is worth 1/e after so long."""
 OUTLIER = 8.0
@@ -148,7 +150,7 @@ class TravelTimes:
         fade = np.exp((self._live_s[rows] - now_ms / 1000) / CELL_MEMORY_S)
         driven = _pooled(self._live.seconds[rows] * fade)
         expected = _pooled(self._live.metres[rows] * fade)
-        near = (driven + CELL_PRIOR_S * fleet) / (expected + CELL_PRIOR_S)
+        near = np.minimum((driven + CELL_PRIOR_S * fleet) / (expected + CELL_PRIOR_S), WORST * fleet)
         return np.asarray(fleet + (near - fleet) * np.exp(reached_s / -LIVE_FADES_S))
 
     # ----------------------------------------------------------------------------------------------------- learning

@@ -65,3 +65,13 @@ def test_a_new_zone_round_a_parked_van_is_told_as_its_initial_state() -> None:
     things.insert(40, FencesPut(T0 + 400_000, (circle("yard", 1000, 200),)))
     said = run(things)
     assert [(e.type, e.measures["initial"]) for e in said] == [("geofence.entered", True)]
+
+
+@pytest.mark.parametrize("every_s", [1, 5])
+def test_a_stray_fix_enters_no_zone_and_leaves_none(every_s: float) -> None:
+    zones = world(circle("yard", 1000, 200), circle("beside", 1000, 60, north_m=320))
+    fixes = trip((1000, 120), every_s=every_s)
+    for i, p in enumerate(fixes):
+        if i % 17 == 9:
+            fixes[i] = fix(((p.time_ms or 0) - T0) / 1000, 1000, 320, p.speed_mps)
+    assert observed(run([*zones, *items(fixes)])) == ["geofence.entered"]

@@ -98,3 +98,16 @@ def test_revisions_rise_and_name_what_they_supersede() -> None:
         versions = [e for e in said if e.key == key]
         assert [e.revision for e in versions] == list(range(1, len(versions) + 1))
         assert all(e.supersedes for e in versions[1:])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1_000_000))
+def test_late_fixes_of_one_message_count_wherever_they_lie(seed: int) -> None:
+    """Harmless ones early in the message must not end the rewind before those that matter."""
+    dice = random.Random(seed)
+    fixes = trip((1000, 150), (2000, 40), (3000, 150), (4500, 0), every_s=5, seed=seed % 5)
+    held = sorted(dice.sample(range(len(fixes) - 5), 12))
+    live = [p for i, p in enumerate(fixes) if i not in held]
+    burst = frame(*(fixes[i] for i in held), received_ms=(fixes[-1].time_ms or 0) + 1_000)
+    expected = standing(run([*world(), *items(fixes)], Engine(EXACT)))
+    assert standing(run([*world(), *items(live), burst], Engine(EXACT))) == expected

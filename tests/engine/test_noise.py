@@ -111,3 +111,16 @@ def test_no_position_no_zero_island_no_invalid_fix_drives_anything() -> None:
     step = engine.step(Entry(1, tuple(frame(p) for p in bad)))
     assert [v.marks for v in step.verdicts] == [("invalid",)] * len(bad)
     assert step.events == ()
+
+
+@pytest.mark.parametrize("every_s", [1, 5])
+def test_multipath_of_a_van_at_its_stop_is_no_departure(every_s: int) -> None:
+    """The fixes jump 55 m, out of the zone, for 50 s, with an accuracy that does not notice; then they come back."""
+    fixes = []
+    for p in trip((1000, 300), (1600, 0), every_s=every_s, noise_m=1):
+        s = ((p.time_ms or 0) - T0) / 1000
+        jumped = 180 <= s < 230
+        fixes.append(fix(s, 1000, 55, 0.1) if jumped else p)
+    said = run([*put(plan(1000, 3000, radius_m=30)), *items(fixes)])
+    assert observed(said) == ["stop.arrived", "stop.departed"]
+    assert next(e for e in said if e.type == "stop.departed").time_ms == pytest.approx(T0 + 403_000, abs=3_000)
