@@ -12,6 +12,7 @@ from gateway.model import Event
 BELIEVED_ACCURACY_M = 100.0
 """Only a fix better than this may show that a zone was passed through between two reports."""
 
+STRAY_SPEEDS = 2.0
 SETTLES_MS = 60_000
 NEAR_M = 100.0
 
@@ -48,7 +49,7 @@ def _advance(seen: Observed, scene: Scene, fence_id: str, distance_m: float | No
         if sure and state.pending is not None and fix.time_ms - state.first_ms >= rule.confirm_s * 1000:
             events.append(_confirmed(seen, scene, fence_id, state, stand))
     elif state.pending is not None:
-        if state.sure and not state.inside and not state.initial and stand is None:
+        if state.sure and not state.inside and not state.initial and stand is None and _drove(scene):
             events.append(_passed(seen, scene, fence_id, state.pending))
         state.pending, state.sure = None, False
     elif not state.inside and distance_m is not None and stand is None:
@@ -95,6 +96,16 @@ def _confirmed(seen: Observed, scene: Scene, fence_id: str, state: FenceSeen, st
 def _next_visit(seen: Observed, fence_id: str) -> int:
     seen.fence_visits[fence_id] = seen.fence_visits.get(fence_id, 0) + 1
     return seen.fence_visits[fence_id]
+
+
+def _drove(scene: Scene) -> bool:
+    """Does the way from the fix before to this one fit the speeds that both tell? A stray fix does not."""
+    before, fix = scene.before, scene.fix
+    if before is None or before.speed_mps is None or fix.speed_mps is None:
+        return True
+    duration_s = (fix.time_ms - before.time_ms) / 1000
+    noise_m = 2 * (before.accuracy_m + fix.accuracy_m)
+    return metres_between(before, fix) - noise_m <= STRAY_SPEEDS * max(before.speed_mps, fix.speed_mps) * duration_s
 
 
 def _passed(seen: Observed, scene: Scene, fence_id: str, entered: Crossing) -> Event:

@@ -75,3 +75,15 @@ def test_a_stray_fix_enters_no_zone_and_leaves_none(every_s: float) -> None:
         if i % 17 == 9:
             fixes[i] = fix(((p.time_ms or 0) - T0) / 1000, 1000, 320, p.speed_mps)
     assert observed(run([*zones, *items(fixes)])) == ["geofence.entered"]
+
+
+@pytest.mark.parametrize("every_s", [5, 10])
+def test_a_stray_fix_of_a_moving_van_enters_nothing_and_passes_through_nothing(every_s: float) -> None:
+    fixes = trip((3000, 0), every_s=every_s)
+    for i in (20, 40):
+        p = fixes[i]
+        fixes[i] = fix(((p.time_ms or 0) - T0) / 1000, i * 10 * every_s, 250, p.speed_mps)
+    zones = world(
+        circle("beside", 20 * 10 * every_s, 60, north_m=250), circle("too", 40 * 10 * every_s, 60, north_m=250)
+    )
+    assert observed(run([*zones, *items(fixes)])) == []
