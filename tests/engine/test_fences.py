@@ -79,7 +79,7 @@ def test_a_stray_fix_enters_no_zone_and_leaves_none(every_s: float) -> None:
 
 @pytest.mark.parametrize("every_s", [5, 10])
 def test_a_stray_fix_of_a_moving_van_enters_nothing_and_passes_through_nothing(every_s: float) -> None:
-    fixes = trip((3000, 0), every_s=every_s)
+    fixes = trip((6000, 0), every_s=every_s)
     for i in (20, 40):
         p = fixes[i]
         fixes[i] = fix(((p.time_ms or 0) - T0) / 1000, i * 10 * every_s, 250, p.speed_mps)
