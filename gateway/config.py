@@ -88,6 +88,14 @@ def read_config(path: Path) -> Config:
     return parse_config(text, str(path), path.resolve().parent)
 
 
+def open_doors(config: Config, where: str) -> list[Problem]:
+    """Trackers without credentials are let in by the demo alone, not even on loopback by a gateway that is meant."""
+    if config.sources.endpoint is None or not config.sources.endpoint.anonymous:
+        return []
+    fix = "list credentials, with a device_id each, and leave it out"
+    return [Problem(f"{where}: sources.endpoint.anonymous", "lets in whoever connects; only the demo may", fix)]
+
+
 def parse_config(text: bytes, where: str, folder: Path | None = None) -> Config:
     """The configuration that a TOML text means; its paths taken from `folder`. Raises BadInput that names the key."""
     try:

@@ -49,9 +49,12 @@ def test_the_sample_works_as_it_is() -> None:
 
 
 def test_the_sample_names_every_key() -> None:
-    rarely_needed = {"sources.endpoint.credentials.password_hash"}
+    left_out = {
+        "sources.endpoint.anonymous",  # for the demo alone
+        "sources.endpoint.credentials.password_hash",  # in place of password_env, told beside it
+    }
     named = written(tomllib.loads(uncommented()))
-    assert keys(msgspec.inspect.type_info(Config)) - named <= rarely_needed
+    assert keys(msgspec.inspect.type_info(Config)) - named <= left_out
 
 
 def test_the_sample_is_right_with_every_key_in_force() -> None:
@@ -109,6 +112,14 @@ def test_check_lists_everything_that_is_wrong(tmp_path: Path, capsys: pytest.Cap
     assert "gone.json: No such file" in said
     assert "zones.geojson" in said
     assert "GATEWAY_TOKEN" in said
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_nobody_is_let_in_without_credentials(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("[sources.endpoint]\nlisten = '127.0.0.1:0'\nanonymous = true\n")
+    assert main([command, str(path)]) in {1, 2}
+    assert "sources.endpoint.anonymous: lets in whoever connects" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_told_with_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from gateway.config import Config, read_config
+from gateway.config import Config, open_doors, read_config
 from gateway.geofence import read_fences, read_plans
 from gateway.problems import BadInput, Problem
 from gateway.sinks.webhook import signing_key
@@ -55,6 +55,7 @@ def find_problems(config: Config, where: str) -> Iterator[Problem]:
         yield from serial_problems(serial, f"{where}: sources.serial[{i}]")
     for i, mqtt in enumerate(config.sources.mqtt):
         yield from mqtt_problems(mqtt, f"{where}: sources.mqtt[{i}]")
+    yield from open_doors(config, where)
     if config.sources.endpoint is not None:
         yield from endpoint_problems(config.sources.endpoint, f"{where}: sources.endpoint")
     if config.sinks.webhook is not None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from gateway import logs
 from gateway.app import Gateway
-from gateway.config import Config, read_config
+from gateway.config import Config, open_doors, read_config
 from gateway.loop import run_until_signal
+from gateway.problems import BadInput
 
 EXAMPLES = """\
 examples:
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = read_config(args.config)
+    if problems := open_doors(config, str(args.config)):
+        raise BadInput(problems)
     logs.set_up(config.gateway.log_level, config.gateway.log_format)
     run_until_signal(lambda stop: serve(config, stop))
     return 0

@@ -17,6 +17,7 @@ from tests.survival.process import GatewayProcess
 pytestmark = pytest.mark.servers
 
 MESSAGES = 25
+PASSWORD = "a word for the test"
 PUBACK = re.compile(r'(?:write|writev|sendto|sendmsg)\(.*?"@[\\]\d')
 """A packet of type 4 and its length: 0x40 is `@`, lengths are below 8."""
 COMMON = """
@@ -35,8 +36,8 @@ options = { time = "t", time_unit = "ms" }
 """
 
 
-def traced(folder: Path, config: str) -> GatewayProcess:
-    gateway = GatewayProcess(folder, COMMON + config)
+def traced(folder: Path, config: str, env: dict[str, str] | None = None) -> GatewayProcess:
+    gateway = GatewayProcess(folder, COMMON + config, env)
     wanted = "trace=fdatasync,fsync,read,recvfrom,write,writev,sendto,sendmsg"
     gateway.wrapper = [program("strace"), "-f", "-qq", "-s", "256", "-e", wanted, "-o", str(folder / "trace")]
     return gateway
@@ -45,6 +46,7 @@ def traced(folder: Path, config: str) -> GatewayProcess:
 def publish(port: int, acknowledged: Callable[[], int]) -> None:
     """One message after the other, each only when the one before is acknowledged."""
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, "van-1")
+    client.username_pw_set("van-1", PASSWORD)
     client.connect("127.0.0.1", port)
     client.loop_start()
     now_ms = round(time.time() * 1000) - 60_000
@@ -89,8 +91,9 @@ def check(trace: Path) -> None:
 
 def test_the_endpoint_acknowledges_what_is_on_the_disk(tmp_path: Path) -> None:
     port = free_port()
-    config = f'[sources.endpoint]\nlisten = "127.0.0.1:{port}"\nanonymous = true\n[[sources.endpoint.routes]]\n'
-    with traced(tmp_path, config + ROUTE):
+    config = f'[sources.endpoint]\nlisten = "127.0.0.1:{port}"\n'
+    config += 'credentials = [{ username = "van-1", password_env = "VAN_1", device_id = "van-1" }]\n[[sources.endpoint.routes]]\n'
+    with traced(tmp_path, config + ROUTE, {"VAN_1": PASSWORD}):
         publish(port, lambda: MESSAGES)
     check(tmp_path / "trace")
 
