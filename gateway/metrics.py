@@ -36,6 +36,7 @@ class GatewayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._accounting()
         yield from self._progress()
+        yield from self._intake()
         yield from _of_parts("source", {n: s.stats for n, s in self._gateway.sources.items()})
         yield from _of_parts("sink", {n: s.stats for n, s in self._gateway.sinks.items()})
 
@@ -46,6 +47,22 @@ class GatewayCollector(Collector):
         for name in ("received", "journaled", "duplicate", "quarantined", "state_only"):
             records.add_metric([name], getattr(total, name))
         yield records
+
+    def _intake(self) -> Iterator[Metric]:
+        intake, journal = self._gateway.intake, self._gateway.journal
+        for name, value, help_text in (
+            ("intake_queued_messages", intake.queued_messages, "Messages that wait for the disk."),
+            ("intake_queued_bytes", intake.queued_bytes, "Raw bytes that wait for the disk."),
+            ("journal_size_bytes", journal.size_bytes, "What the journal holds; free pages and its log not counted."),
+        ):
+            yield GaugeMetricFamily(f"{PREFIX}_{name}", help_text, value)
+        for name, value, help_text in (
+            ("batches", intake.stats.batches, "Batches that are on the disk."),
+            ("messages", intake.stats.messages, "Messages that are on the disk."),
+            ("retries", intake.stats.retries, "Commits that failed for the disk and were tried again."),
+            ("set_apart", intake.stats.set_apart, "Arrivals that broke a commit and went to quarantine alone."),
+        ):
+            yield CounterMetricFamily(f"{PREFIX}_intake_{name}", help_text, value)
 
     def _progress(self) -> Iterator[Metric]:
         g = self._gateway

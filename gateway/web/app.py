@@ -92,10 +92,11 @@ def known(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
     token = connection.app.state["token"]
     if token is None or handler.opt.get("open"):
         return
-    scheme, _, shown = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        shown = connection.query_params.get("token", "")
-    if not hmac.compare_digest(shown.strip().encode(), token.encode()):
+    scheme, _, credentials = connection.headers.get("authorization", "").partition(" ")
+    in_header = scheme.lower() == "bearer"
+    # Headers are handed over as Latin-1, whatever their bytes meant.
+    shown = credentials.encode("latin-1") if in_header else connection.query_params.get("token", "").encode()
+    if not hmac.compare_digest(shown, token.encode()):
         what = "send the gateway's token as `Authorization: Bearer TOKEN`, or as `?token=`"
         raise NotAuthorizedException(what, headers={"www-authenticate": "Bearer"})
 
