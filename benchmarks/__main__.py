@@ -23,7 +23,7 @@ STAGES: dict[str, Callable[[Pace], Iterator[Contest]]] = {
 }
 EXAMPLES = """
 examples:
-  python -m benchmarks                     every stage, about four minutes
+  python -m benchmarks                     every stage, three to four minutes
   python -m benchmarks --quick             every stage, coarsely, under 40 seconds
   python -m benchmarks decode lines        these two
   python -m benchmarks journal --folder /var/lib/gateway      on the disk the journal will be on

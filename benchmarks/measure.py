@@ -32,7 +32,8 @@ Way: TypeAlias = Callable[[], Cost]
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How thorough a run is. `at_least_s`: CPU time that a way's turn takes where the work can be repeated.
+    """How thorough a run is. `at_least_s`: how long a way's turn takes where the work can be repeated; by the wall clock,
+    so that a busy machine gets fewer repetitions and not a longer run.
 
     `folder` is where journals are written: what an fsync costs there decides much. `scale` shrinks what cannot be
     cut short by time.
@@ -97,8 +98,8 @@ def repeated(work: Callable[[], int], at_least_s: float) -> Way:
 
     def way() -> Cost:
         work()  # caches are filled and code is warm, as in a gateway that runs
-        clock, positions, start_s = Clock(), 0, process_time()
-        while process_time() - start_s < at_least_s:
+        clock, positions, end_s = Clock(), 0, perf_counter() + at_least_s
+        while perf_counter() < end_s:
             positions += work()
         return clock.stop(positions)
 
