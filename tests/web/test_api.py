@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import Position
+from gateway.model import Position, seq_of
 from gateway.times import parse_rfc3339, rfc3339
 from tests.survival import driving
 from tests.web.running import Running, fix_of, now_ms, running, until, van
@@ -348,7 +348,26 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(served: Running, cursor:
         assert answer.json()["problems"][0]["where"] == "cursor"
 
 
-async def test_no_event_is_left_out_or_repeated_while_more_come(served: Running) -> None:
+async def test_what_was_accepted_is_in_force_even_where_the_engine_is_busy(served: Running) -> None:
+    slow = asyncio.ensure_future(served.gateway.runner.ask(lambda _: time.sleep(0.3)))
+    await asyncio.sleep(0)
+    accepted = (await served.put("/v1/plans/tour", PLAN)).json()
+    assert slow.done()
+    assert served.gateway.concluded.value >= seq_of(accepted["entry_id"], 0)
+
+
+async def test_no_event_is_left_out_or_repeated_while_more_come(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading is slowed down, so that more is concluded while a page is on its way."""
+    journal, events = served.gateway.journal, served.gateway.journal.events
+
+    def slowly(*given: Any, **named: Any) -> Any:
+        found = events(*given, **named)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(journal, "events", slowly)
     for number in (0, 1):
         await served.put(f"/v1/plans/tour-{number}", van(number).plan())
     driving_on = [asyncio.create_task(served.drive(van(number), 300)) for number in (0, 1)]
@@ -356,7 +375,7 @@ async def test_no_event_is_left_out_or_repeated_while_more_come(served: Running)
     cursor = "0"
     done = False
     while True:
-        page = await served.get("/v1/events", cursor=cursor, limit=4)
+        page = await served.get("/v1/events", cursor=cursor, limit=15)
         paged += page["events"]
         cursor = page["cursor"]
         if done and not page["events"]:
