@@ -40,7 +40,8 @@ options = { time = "t", time_unit = "ms" }
 def traced(folder: Path, config: str, env: dict[str, str] | None = None) -> GatewayProcess:
     gateway = GatewayProcess(folder, COMMON + config, env)
     wanted = "trace=fdatasync,fsync,read,recvfrom,write,writev,sendto,sendmsg"
-    gateway.wrapper = [program("strace"), "-f", "-qq", "-s", "256", "-e", wanted, "-o", str(folder / "trace")]
+    # -D: the process that is started, and later stopped, is the gateway and not its observer.
+    gateway.wrapper = [program("strace"), "-D", "-f", "-q", "-s", "256", "-e", wanted, "-o", str(folder / "trace")]
     return gateway
 
 
@@ -76,6 +77,10 @@ def order(trace: Path) -> Iterator[str]:
 
 def check(trace: Path) -> None:
     """Acknowledgements go out in the order of the messages: each belongs to the oldest that has none."""
+    deadline_s = time.monotonic() + 10
+    while "+++ exited with 0 +++" not in trace.read_text(errors="replace")[-200:]:
+        assert time.monotonic() < deadline_s, "the trace has no good end"
+        time.sleep(0.05)
     acknowledged = 0
     waiting: deque[bool] = deque()
     for what in order(trace):
@@ -109,7 +114,10 @@ def test_the_client_acknowledges_what_is_on_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("told", [["m0000m", "ack"], ["m0000m", "sync", "m0001m", "ack", "ack"], ["ack"]])
-def test_the_check_notices_an_early_acknowledgement(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_notices_an_early_acknowledgement(
+    told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trace").write_text("1 +++ exited with 0 +++\n")
     monkeypatch.setattr("tests.survival.test_trace.order", lambda _: told)
-    with pytest.raises(AssertionError):
-        check(Path())
+    with pytest.raises(AssertionError, match=r"went out before|of nothing"):
+        check(tmp_path / "trace")
