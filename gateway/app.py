@@ -15,6 +15,7 @@ from gateway.journal import DiskTrouble, Intake, Journal, Registry, Retained, Wa
 from gateway.metrics import GatewayCollector, new_registry
 from gateway.model import Assignment, Command, DevicePut, FencesPut, PlanPut
 from gateway.problems import BadInput, Problem
+from gateway.readmission import Readmission
 from gateway.runner import EngineRunner
 from gateway.sinks.dispatch import DispatchSink
 from gateway.sinks.influx import InfluxSink
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 RETAIN_EVERY_S = 20.0
 RETAIN_PAUSE_S = 0.1
+SERVING_ENDS_S = 5.0
 JOURNAL_NAME = "gateway.journal"
 
 
@@ -111,6 +113,7 @@ class Gateway:
                 log.info("stopping: sources first, then what they brought is brought to its readers")
                 await self._stop(sources, core, sinks, serving)
         finally:
+            self.server.stop()
             self.journal.close()
 
     async def _stop(
@@ -130,10 +133,9 @@ class Gateway:
                 while self.runner.entry_id < self.journal.last_entry_id or any(self.backlog().values()):
                     await asyncio.sleep(0.02)
         self.server.stop()
-        await _end([*sinks])
+        await asyncio.wait([serving], timeout=SERVING_ENDS_S)  # requests under way still have an engine to ask
+        await _end([serving, *sinks])
         await _end([core["engine"], core["intake"]])
-        await asyncio.wait([serving], timeout=5)
-        await _end([serving])
 
     def file_commands(self) -> list[Command]:
         """Devices, plans and fences of the configuration that are not in force yet. Raises BadInput for mistakes."""
@@ -198,6 +200,7 @@ class Gateway:
             registry=self.registry,
             concluded=self.concluded,
             ask=self.runner.ask,
+            readmit=Readmission(self.journal, self.intake, self.config.sources).device,
             source=self.source,
             now_ms=self._now_ms,
             options=self.config.web,

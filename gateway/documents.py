@@ -115,7 +115,7 @@ def read_plans(data: bytes, where: str, known_vehicle: Callable[[str], bool] = l
     """Plans from JSON: one object, or an array of them. All are good or BadInput lists what is wrong with each."""
     try:
         raw = msgspec.json.decode(data)
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, RecursionError) as e:
         raise BadInput([Problem(where, f"is not JSON: {e}", "a plan, or an array of plans, is expected")]) from e
     rows = raw if isinstance(raw, list) else [raw]
     plans: list[Plan] = []

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any, NoReturn
 
 import msgspec
-from litestar import delete, get, put
+from litestar import delete, get, post, put
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
@@ -17,7 +17,7 @@ from gateway import cloudevents
 from gateway.cloudevents import CloudEvent
 from gateway.documents import PlanDocument, PositionDocument, plan_document, position_document
 from gateway.geofence import fences_document, read_fences, read_plans
-from gateway.journal import Accounting
+from gateway.journal import Accounting, Counts
 from gateway.model import Command, DevicePut, FenceRemove, FencesPut, Plan, PlanPut, PlanRemove, seq_of
 from gateway.problems import BadInput, Problem
 from gateway.times import rfc3339
@@ -272,7 +272,17 @@ async def quarantine(state: State, after: After = 0, limit: Limit = 100) -> list
     ]
 
 
+@post("/v1/devices/{device_id:str}/readmit", status_code=200, responses=refusals(404, 503))
+async def readmit(state: State, device_id: Id) -> Counts:
+    """Takes what lies in quarantine of a registered device in again, as it decodes with the configuration of today; the
+    answer is what became of its records. What is still wrong with them goes back, with today's reason.
+    """
+    if not web(state).registry.knows_device(device_id):
+        missing("device", device_id)
+    return await web(state).readmit(device_id)
+
+
 ROUTES = [
     vehicles, vehicle, snapshot, track, devices, put_device, plans, put_plan, remove_plan, fences, put_fences, remove_fence,
-    events, stream, accounting, quarantine,
+    events, stream, accounting, quarantine, readmit,
 ]  # fmt: skip

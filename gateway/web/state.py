@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from prometheus_client import CollectorRegistry
 
 from gateway.engine import Engine
-from gateway.journal import Intake, Journal, Registry, Watch
+from gateway.journal import Counts, Intake, Journal, Registry, Watch
 from gateway.web.errors import NotNow
 from gateway.web.options import WebOptions
 
@@ -53,6 +53,8 @@ class WebState:
     registry: Registry
     concluded: Watch
     ask: Ask
+    readmit: Callable[[str], Awaitable[Counts]]
+    """Takes what lies in quarantine of a device in again, as it decodes today."""
     source: str
     now_ms: Callable[[], int]
     options: WebOptions = field(default_factory=WebOptions)

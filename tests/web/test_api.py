@@ -64,6 +64,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
 SQUARE = [[6.0, 46.0], [6.1, 46.0], [6.1, 46.1], [6.0, 46.1], [6.0, 46.0]]
 BOW_TIE = [[6.0, 46.0], [6.1, 46.1], [6.1, 46.0], [6.0, 46.1], [6.0, 46.0]]
 PARAMETERS = {
+    ("post", "/v1/devices/{device_id}/readmit"): {"device_id"},
     ("get", "/v1/devices/{device_id}/track"): {"device_id", "start", "end", "limit"},
     ("get", "/v1/events"): {"cursor", "type", "vehicle", "limit"},
     ("get", "/v1/stream"): {"cursor", "type", "vehicle", "positions", "Last-Event-ID"},
@@ -78,6 +79,7 @@ ROUTES = {
     "/livez": {"get"}, "/readyz": {"get"}, "/metrics": {"get"}, "/v1/page": {"get"}, "/v1/ground": {"get"},
     "/v1/vehicles": {"get"}, "/v1/vehicles/{vehicle_id}": {"get"}, "/v1/snapshot": {"get"},
     "/v1/devices": {"get"}, "/v1/devices/{device_id}": {"put"}, "/v1/devices/{device_id}/track": {"get"},
+    "/v1/devices/{device_id}/readmit": {"post"},
     "/v1/plans": {"get"}, "/v1/plans/{plan_id}": {"put", "delete"}, "/v1/fences": {"get", "put"},
     "/v1/fences/{fence_id}": {"delete"}, "/v1/events": {"get"}, "/v1/stream": {"get"}, "/v1/accounting": {"get"},
     "/v1/quarantine": {"get"},

@@ -13,12 +13,16 @@ export async function fetchJson(path) {
   return answer.json();
 }
 
-// Calls `told(event)` for every event after the cursor, positions included, and `line(true | false)` as the connection
-// comes and goes. The browser reconnects by itself and says where it was.
-export function listen(cursor, types, told, line) {
+// Calls `told(type, event)` for every event after the cursor, positions included, and `line(true | false)` as the
+// connection comes and goes. The browser reconnects by itself and says where it was; when the gateway refuses that (its
+// memory does not go back so far, or it has no place), `refused` is called, and the page starts anew.
+export function listen(cursor, types, told, line, refused) {
   const source = new EventSource(withToken(`/v1/stream?positions=true&cursor=${cursor}`));
   source.onopen = () => line(true);
-  source.onerror = () => line(false);
+  source.onerror = () => {
+    line(false);
+    if (source.readyState === EventSource.CLOSED) refused();
+  };
   for (const type of types) source.addEventListener(type, (message) => told(type, JSON.parse(message.data)));
   return source;
 }

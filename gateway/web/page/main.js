@@ -6,6 +6,7 @@ import { TYPES, clock, clockWithSeconds, duration, lateness, mood, sentence } fr
 
 const EVENTS_SHOWN = 120;
 const SNAPSHOT_EVERY_MS = 8000;
+const RETRY_MS = 3000;
 const URGENCY = { late: 0, at_risk: 1, silent: 2, on_time: 3, early: 3, none: 4 };
 const vehicles = new Map();
 const plans = new Map();
@@ -128,6 +129,7 @@ function tell(type, event, fresh) {
 
 function told(type, event) {
   if (type === "position.updated") moved(event.data);
+  else if (type === "delivery.gap") refresh().catch((e) => console.warn(e));
   else tell(type, event, true);
 }
 
@@ -150,11 +152,24 @@ async function start() {
   const past = await fetchJson(`/v1/events?cursor=${fleet.recent_cursor}&type=${TYPES.join(",")}&limit=2000`);
   $("event-list").replaceChildren(part("li", "empty", "Nothing has happened yet."));
   for (const event of past.events.slice(-EVENTS_SHOWN)) tell(event.type.slice(6, -3), event, false);
-  listen(fleet.cursor, ["position.updated", ...TYPES], told, (on) => {
+  follow(fleet.cursor);
+  document.body.dataset.ready = "yes";
+}
+
+function follow(cursor) {
+  const line = (on) => {
     $("live").textContent = on ? "live" : "reconnecting";
     $("live").className = `live ${on ? "on" : "off"}`;
-  });
-  document.body.dataset.ready = "yes";
+  };
+  listen(cursor, ["position.updated", "delivery.gap", ...TYPES], told, line, () => setTimeout(again, RETRY_MS));
+}
+
+async function again() {
+  try {
+    follow((await refresh()).cursor);
+  } catch {
+    setTimeout(again, RETRY_MS);
+  }
 }
 
 $("find").oninput = draw;
