@@ -272,7 +272,7 @@ async def quarantine(state: State, after: After = 0, limit: Limit = 100) -> list
     ]
 
 
-@post("/v1/devices/{device_id:str}/readmit", status_code=200, responses=refusals(404, 503))
+@post("/v1/devices/{device_id:str}/readmit", status_code=200, responses=refusals(400, 404, 503))
 async def readmit(state: State, device_id: Id) -> Counts:
     """Takes what lies in quarantine of a registered device in again, as it decodes with the configuration of today; the
     answer is what became of its records. What is still wrong with them goes back, with today's reason.
