@@ -10,6 +10,7 @@ stands once round a batch (`$.imei`). Nothing is read that no path names, and no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -69,6 +70,10 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not (self.lat_lon or self.lon_lat or (self.lat and self.lon)):
             raise ValueError("nothing says where the place stands: write lat and lon, lat_lon or lon_lat")
 
+    def __hash__(self) -> int:
+        """Of some fields: equal options hash alike, and a dict (`attributes`) cannot be hashed."""
+        return hash((self.batch, self.device_id, self.time, self.lat, self.lat_lon, self.lon_lat, self.speed))
+
 
 _ABSENT: Any = object()
 
@@ -126,10 +131,9 @@ def _path(text: str | None) -> _Path | None:
 
 
 class _Mapping:
-    """The options made ready, for one sender."""
+    """The options made ready, for every sender."""
 
-    def __init__(self, context: Context, options: Options) -> None:
-        self._context = context
+    def __init__(self, options: Options) -> None:
         self._options = options
         self._batch = _path(options.batch)
         self._device_id = _path(options.device_id)
@@ -146,12 +150,12 @@ class _Mapping:
         self._ignition = _path(options.ignition)
         self._attributes = {name: _Path(path) for name, path in options.attributes.items()}
 
-    def read(self, document: Any, received_ms: int) -> Iterator[Message]:
+    def read(self, context: Context, document: Any, received_ms: int) -> Iterator[Message]:
         for row in self._rows(document):
             try:
-                yield self._position(row, document, received_ms)
+                yield self._position(context, row, document, received_ms)
             except Unreadable as error:
-                yield Malformed(reason=str(error), device_id=self._context.device_id)
+                yield Malformed(reason=str(error), device_id=context.device_id)
 
     def _rows(self, document: Any) -> list[Any]:
         if self._batch is None:
@@ -161,7 +165,7 @@ class _Mapping:
             raise Unreadable(f"path {self._batch.text!r} names no array of rows")
         return rows
 
-    def _position(self, row: Any, document: Any, received_ms: int) -> Position:
+    def _position(self, context: Context, row: Any, document: Any, received_ms: int) -> Position:
         if not isinstance(row, dict | list):
             raise Unreadable("a row is neither an object nor an array")
         at = (row, document)
@@ -173,8 +177,8 @@ class _Mapping:
         altitude_m = numbers.get("altitude")
         receipt = self._options.time_unit == "receipt"
         return Position(
-            device_id=self._name(*at),
-            time_ms=self._received_ms(received_ms) if receipt else self._time_ms(*at),
+            device_id=self._name(context, *at),
+            time_ms=_received_ms(context, received_ms) if receipt else self._time_ms(*at),
             lat_deg=where[0] if where else None,
             lon_deg=where[1] if where else None,
             altitude_m=None if altitude_m is None else float(altitude_m),
@@ -189,9 +193,9 @@ class _Mapping:
             marks=("time_from_receipt",) if receipt else (),
         )
 
-    def _name(self, row: Any, document: Any) -> str:
-        if self._device_id is None or self._context.device_id is not None:
-            name = self._context.device_id or self._context.client_id
+    def _name(self, context: Context, row: Any, document: Any) -> str:
+        if self._device_id is None or context.device_id is not None:
+            name = context.device_id or context.client_id
             if name is None:
                 raise Unreadable("nothing names the device: write the path device_id, or the topic's level")
             return name
@@ -202,10 +206,6 @@ class _Mapping:
         if len(name) > MAX_DEVICE_ID_CHARS:
             raise Unreadable(f"the device id is longer than {MAX_DEVICE_ID_CHARS} characters")
         return name
-
-    def _received_ms(self, received_ms: int) -> int:
-        reference_ms = self._context.reference_ms
-        return received_ms if reference_ms is None else reference_ms
 
     def _time_ms(self, row: Any, document: Any) -> int:
         assert self._time is not None, "Options sees to it"
@@ -240,6 +240,10 @@ class _Mapping:
         return {name: value for name, value in kept.items() if value is not None}
 
 
+def _received_ms(context: Context, received_ms: int) -> int:
+    return received_ms if context.reference_ms is None else context.reference_ms
+
+
 def _iso_ms(value: Any, name: str) -> int:
     try:
         time_ms = parse_rfc3339(value)
@@ -260,8 +264,14 @@ def _halves(value: Any, name: str) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
+@functools.lru_cache(maxsize=256)
+def _mapping(options: Options) -> _Mapping:
+    """A payload has a decoder of its own, and many payloads one mapping: it is made once for each route's options."""
+    return _Mapping(options)
+
+
 def _decoder(context: Context, options: Options) -> JsonDecoder:
-    return JsonDecoder(_Mapping(context, options).read, context.device_id)
+    return JsonDecoder(functools.partial(_mapping(options).read, context), context.device_id)
 
 
 def _encoder(options: Options) -> JsonEncoder:

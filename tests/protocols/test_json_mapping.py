@@ -10,6 +10,7 @@ import pytest
 from gateway.model import Malformed, Message, Position
 from gateway.protocols import new_decoder, new_encoder
 from gateway.protocols.base import Context
+from gateway.protocols.json_mapping import Options, _mapping
 from gateway.times import parse_rfc3339
 
 NOW_MS = parse_rfc3339("2026-03-02T12:00:00Z")
@@ -190,3 +191,12 @@ def test_the_encoder_writes_what_the_same_mapping_reads() -> None:
     )
     data = new_encoder("json", options).positions([sent, sent])
     assert messages(data, Context(), **options) == [sent, sent]
+
+
+def test_the_mapping_is_made_once_for_equal_options_and_carries_no_sender() -> None:
+    options = {"attributes": {"fuel_pct": "fuel"}, "speed": "v"}
+    one, other = (msgspec.convert(options, Options) for _ in range(2))
+    assert hash(one) == hash(other)
+    assert _mapping(one) is _mapping(other)
+    assert _mapping(one) is not _mapping(msgspec.convert({**options, "attributes": {"fuel_pct": "f"}}, Options))
+    assert [position(ROW, Context(device_id=name), **options).device_id for name in ("a", "b")] == ["a", "b"]
