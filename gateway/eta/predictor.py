@@ -107,16 +107,16 @@ class Predictor:
         driving = self.travel.seconds(course.rows[pieces], course.scheduled[pieces], where.time_ms)
         reached = np.concatenate(([0.0], np.cumsum(driving)))
         edges = (first + np.arange(len(reached))) * PIECE_M
-        start_s = float(np.interp(from_m, edges, reached))
+        places = [from_m, *(course.stop_m[i] for i in open_ids)]
+        start_s, *reached_s = np.interp(places, edges, reached).tolist()
         if where.at_stop is not None:
             stop = course.stops[where.at_stop]
             ahead_s += self.service.remaining_s(site_of(stop), stop.service_s, where.served_s)
         found: list[Forecast] = []
         between = int(where.at_stop is not None)
-        for stop_id in open_ids:
-            stop, along_m = course.stops[stop_id], course.stop_m[stop_id]
-            drive_s = max(0.0, float(np.interp(along_m, edges, reached)) - start_s)
-            at_s = ahead_s + drive_s
+        for stop_id, along_m, stop_s in zip(open_ids, places[1:], reached_s, strict=True):
+            stop = course.stops[stop_id]
+            at_s = ahead_s + max(0.0, stop_s - start_s)
             time_ms = where.time_ms + round(at_s * 1000)
             found.append(Forecast(stop_id, time_ms, at_s, between, extra_m + max(0.0, along_m - from_m), method))
             site = site_of(stop)

@@ -123,6 +123,8 @@ def _best(path: Path, seen: Seen, low_m: float, high_m: float, expected_m: float
         else:
             cost += ((along_m - expected_m) / slack_m) ** 2
             cost += (max(0.0, low_m + BACK_M - along_m) / BACKWARD_M) ** 2
+        if cost >= best_cost:
+            continue
         if heading is not None:
             cost += 2.0 * (1.0 - math.cos(math.atan2(dx, dy) - heading))
         if cost < best_cost:
