@@ -26,6 +26,17 @@ class Leaving(Struct):
     far_ms: int | None = None
 
 
+class Order(Struct, frozen=True):
+    """What an arrival said of the order of stops, and the coverage it closed: undone if the arrival is taken back."""
+
+    skipped: tuple[str, ...]
+    """Stops before it that it turned from open to missed or unknown."""
+    expected: str | None
+    """Where the vehicle should have been instead; None: it came in order."""
+    blind_ms: int
+    known_ms: int
+
+
 class Visit(Struct):
     """A vehicle in the zone of a stop. Counts as an arrival only once `arrived`."""
 
@@ -43,6 +54,9 @@ class Visit(Struct):
     """When the wheels stopped, of the halt that made it an arrival."""
     arrived: bool = False
     leaving: Leaving | None = None
+    found: str = "open"
+    """The stop's state before the arrival."""
+    order: Order | None = None
 
 
 class StopSeen(Struct):

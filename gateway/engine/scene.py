@@ -82,6 +82,11 @@ class Scene(Struct, gc=False):
             **more,
         )
 
+    def stop(self, stop_id: str) -> Stop:
+        if self.plan is None:
+            raise ValueError("no plan, no stop")
+        return self.plan.stops[stop_id]
+
     def stop_event(self, kind: str, stop: Stop, visit: int, crossing: Crossing, **more: Any) -> Event:
         if self.plan is None:
             raise ValueError("no plan, no stop")

@@ -10,7 +10,7 @@ import math
 
 from gateway import geo
 from gateway.engine.fixes import metres_between
-from gateway.engine.observed import Crossing, Leaving, Observed, StopSeen, Visit
+from gateway.engine.observed import Crossing, Leaving, Observed, Order, StopSeen, Visit
 from gateway.engine.scene import Scene, withdrawn
 from gateway.geofence import p_inside
 from gateway.model import Event, Stop
@@ -55,7 +55,7 @@ def _advance(seen: Observed, scene: Scene, stop_id: str, distance_m: float) -> l
     if not visit.arrived:
         events += _arrival(seen, scene, stop_id, stop, visit, distance_m)
     if visit.arrived:
-        return events + _departure(scene, stop_id, stop, visit, distance_m)
+        return events + _departure(seen, scene, stop_id, stop, visit, distance_m)
     if visit.leaving is not None and visit.leaving.far_ms is not None:
         stop.visit = None
     return events
@@ -129,8 +129,7 @@ def _arrival(
         stand.served = stop_id
         visit.stationary_ms = max(stand.since_ms, visit.entered.time_ms)
     expected = _expected(seen, scene)
-    late_visit = stop.state == "served"
-    visit.arrived, stop.visits = True, stop.visits + 1
+    visit.found, visit.arrived, stop.visits = stop.state, True, stop.visits + 1
     crossing = visit.entered
     arrived = scene.stop_event(
         "arrived",
@@ -145,8 +144,8 @@ def _arrival(
         **lateness(planned, crossing.time_ms),
     )
     events = [arrived]
-    if not late_visit:
-        events += _out_of_order(seen, scene, stop_id, stop, expected, crossing)
+    if visit.found != "served":
+        events += _out_of_order(seen, scene, stop_id, stop, visit, expected)
     stop.state = "at"
     return events
 
@@ -202,31 +201,38 @@ def _expected(seen: Observed, scene: Scene) -> str | None:
 
 
 def _out_of_order(
-    seen: Observed, scene: Scene, stop_id: str, stop: StopSeen, expected: str | None, crossing: Crossing
+    seen: Observed, scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, expected: str | None
 ) -> list[Event]:
     """Stops before this one that are still open were left out, or nobody saw: both are said."""
     if scene.plan is None:
         return []
     events: list[Event] = []
+    crossing = visit.entered
     if stop.state in ("missed", "unknown"):
-        kind = stop.state
-        taken_back = scene.stop_event(kind, scene.plan.stops[stop_id], 1, crossing)
-        events.append(withdrawn(taken_back, ("the vehicle came after all",)))
+        events.append(withdrawn(_left_out(scene, stop_id, stop.state, crossing), ("the vehicle came after all",)))
     skipped = []
     for earlier in scene.plan.order[: scene.plan.order.index(stop_id)]:
         state = seen.stops.setdefault(earlier, StopSeen())
         if state.state == "open" and (state.visit is None or not state.visit.arrived):
             skipped.append(earlier)
             state.state = "unknown" if _was_blind(seen, crossing) else "missed"
-            why = "a later stop was reached, this one was not seen"
-            event = scene.stop_event(state.state, scene.plan.stops[earlier], 1, crossing, measures={"why": why})
-            events.append(event)
-    if skipped or (expected is not None and expected != stop_id):
-        measures = {"expected": skipped[0] if skipped else expected, "actual": stop_id}
-        event = scene.stop_event("out_of_sequence", scene.plan.stops[stop_id], stop.visits, crossing, measures=measures)
-        events.append(event)
+            events.append(_left_out(scene, earlier, state.state, crossing))
+    instead = skipped[0] if skipped else expected if expected != stop_id else None
+    visit.order = Order(tuple(skipped), instead, seen.blind_ms, seen.known_ms)
+    if instead is not None:
+        events.append(_out_of_sequence(scene, stop_id, stop, instead, crossing))
     seen.blind_ms, seen.known_ms = 0, crossing.time_ms
     return events
+
+
+def _left_out(scene: Scene, stop_id: str, kind: str, crossing: Crossing) -> Event:
+    why = "a later stop was reached, this one was not seen"
+    return scene.stop_event(kind, scene.stop(stop_id), 1, crossing, measures={"why": why})
+
+
+def _out_of_sequence(scene: Scene, stop_id: str, stop: StopSeen, expected: str, crossing: Crossing) -> Event:
+    measures = {"expected": expected, "actual": stop_id}
+    return scene.stop_event("out_of_sequence", scene.stop(stop_id), stop.visits, crossing, measures=measures)
 
 
 def _was_blind(seen: Observed, crossing: Crossing) -> bool:
@@ -252,7 +258,9 @@ def lateness(stop: Stop, time_ms: int) -> dict[str, object]:
 # ----------------------------------------------------------------------------------------------------- departure
 
 
-def _departure(scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distance_m: float) -> list[Event]:
+def _departure(
+    seen: Observed, scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distance_m: float
+) -> list[Event]:
     leaving, rule = visit.leaving, scene.options.arrival
     if leaving is None or leaving.far_ms is None or scene.plan is None:
         return []
@@ -263,7 +271,7 @@ def _departure(scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distanc
     if visit.stationary_ms is not None:
         stood_s = (visit.still_ms - visit.stationary_ms) / 1000
         if stood_s < rule.min_service_s and planned.service_s >= 2 * rule.min_service_s:
-            return _taken_back(scene, planned, stop, visit, stood_s)
+            return _taken_back(seen, scene, planned, stop, visit, stood_s)
     stop.state = "served"
     crossing = leaving.crossing
     measures: dict[str, object] = {"dwell_s": round((crossing.time_ms - visit.entered.time_ms) / 1000, 1)}
@@ -284,11 +292,42 @@ def _departure(scene: Scene, stop_id: str, stop: StopSeen, visit: Visit, distanc
     ]
 
 
-def _taken_back(scene: Scene, planned: Stop, stop: StopSeen, visit: Visit, stood_s: float) -> list[Event]:
+def _taken_back(
+    seen: Observed, scene: Scene, planned: Stop, stop: StopSeen, visit: Visit, stood_s: float
+) -> list[Event]:
+    """The arrival did not happen, and what followed from it does not either."""
+    reasons = (f"left after standing {stood_s:.0f} s of {planned.service_s:.0f} s planned",)
     event = scene.stop_event("arrived", planned, stop.visits, visit.entered, **lateness(planned, visit.entered.time_ms))
+    events = [withdrawn(event, reasons)]
+    order, stop.state = visit.order, visit.found
+    if order is not None:
+        seen.blind_ms, seen.known_ms = order.blind_ms + seen.blind_ms, order.known_ms
+        if order.expected is not None:
+            said = _out_of_sequence(scene, planned.stop_id, stop, order.expected, visit.entered)
+            events.append(withdrawn(said, reasons))
+        events += _open_again(seen, scene, order.skipped, visit.entered)
     stop.visits -= 1
-    stop.state = "open"
-    return [withdrawn(event, (f"left after standing {stood_s:.0f} s of {planned.service_s:.0f} s planned",))]
+    if stop.state in ("missed", "unknown"):
+        events.append(_left_out(scene, planned.stop_id, stop.state, visit.entered))
+    return events
+
+
+def _open_again(seen: Observed, scene: Scene, skipped: tuple[str, ...], crossing: Crossing) -> list[Event]:
+    """Stops that only this arrival made seem left out; one that another later stop's arrival tells of stays so."""
+    if scene.plan is None:
+        return []
+    events: list[Event] = []
+    reached = [i for i, s in seen.stops.items() if s.state in ("at", "served")]
+    last = max((scene.plan.order.index(i) for i in scene.plan.in_order(reached)), default=-1)
+    for stop_id in skipped:
+        stop = seen.stops[stop_id]
+        known = stop_id in scene.plan.stops and stop.state in ("missed", "unknown")
+        if known and scene.plan.order.index(stop_id) > last:
+            events.append(
+                withdrawn(_left_out(scene, stop_id, stop.state, crossing), ("the later stop was not reached",))
+            )
+            stop.state = "open"
+    return events
 
 
 def _completed(seen: Observed, scene: Scene) -> list[Event]:

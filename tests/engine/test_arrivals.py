@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
-from gateway.model import Event
+from gateway.engine import Engine
+from gateway.model import Event, Position
 from tests.engine.drive import T0, fix, frame, items, observed, plan, put, run, trip
 
 
@@ -79,3 +81,52 @@ def test_one_message_with_many_fixes_is_taken_by_their_time() -> None:
     whole = [frame(*reversed(fixes[i : i + 40])) for i in range(0, len(fixes), 40)]
     said = run([*put(plan(1000, 3000)), *whole])
     assert [e.key for e in said if e.type == "stop.arrived"] == ["plan/p1/stop/1/visit/1/arrived"]
+
+
+def parked(east_m: float, from_s: float, to_s: float) -> list[Position]:
+    """Stands with its engine off."""
+    still = [fix(s, east_m, speed=0.0) for s in range(int(from_s), int(to_s), 4)]
+    return [structs.replace(p, attributes={"ignition": False}) for p in still]
+
+
+def on_the_way(from_s: float, from_m: float, to_m: float) -> list[Position]:
+    return [fix(from_s + d / 10, from_m + d, speed=10.0) for d in range(0, int(to_m - from_m), 50)]
+
+
+def last_of(said: list[Event]) -> dict[str, Event]:
+    return {e.key: e for e in said if e.type.startswith("stop.")}
+
+
+def test_an_arrival_that_is_taken_back_takes_back_what_it_said_of_the_stops_before() -> None:
+    fixes = [*on_the_way(0, 0, 3000), *parked(3000, 300, 314), *on_the_way(314, 3000, 4000)]
+    said = run([*put(plan(1000, 3000, 6000)), *items(fixes)])
+    assert observed(said)[:3] == ["stop.arrived", "stop.missed", "stop.out_of_sequence"]
+    assert {e.type: e.status for e in last_of(said).values()} == {
+        "stop.arrived": "withdrawn",
+        "stop.missed": "withdrawn",
+        "stop.out_of_sequence": "withdrawn",
+    }
+
+
+def test_a_stop_left_out_is_told_again_by_the_arrival_that_stands() -> None:
+    fixes = [*on_the_way(0, 0, 3000), *parked(3000, 300, 314), *on_the_way(314, 3000, 6000), *parked(6000, 614, 800)]
+    last = last_of(run([*put(plan(1000, 3000, 6000)), *items(fixes)]))
+    assert {key: (e.status, e.revision) for key, e in last.items() if e.type == "stop.missed"} == {
+        "plan/p1/stop/1/visit/1/missed": ("confirmed", 3),
+        "plan/p1/stop/2/visit/1/missed": ("confirmed", 1),
+    }
+
+
+def test_a_served_stop_that_seems_to_be_visited_again_stays_served() -> None:
+    away = [*on_the_way(400, 1000, 2000), *(fix(600 + 5 * i, 2000 - 25 * i, speed=5.0) for i in range(39))]
+    fixes = [
+        *on_the_way(0, 0, 1000),
+        *parked(1000, 100, 400),
+        *away,
+        *parked(1000, 800, 816),
+        *on_the_way(816, 1000, 1500),
+    ]
+    engine = Engine()
+    last = last_of(run([*put(plan(1000, 3000)), *items(fixes)], engine))
+    assert last["plan/p1/stop/1/visit/2/arrived"].status == "withdrawn"
+    assert [s.stop_id for s in engine.vehicles()[0].next_stops] == ["2"]
