@@ -291,12 +291,15 @@ class Engine:
     def _leave_fence(self, command: FenceRemove) -> None:
         for vehicle in sorted(self._vehicles.values(), key=lambda v: v.vehicle_id):
             seen = vehicle.history.observed
-            if command.fence_id not in seen.fences or seen.last is None or self._is_contained(vehicle.vehicle_id):
+            if seen.last is None or self._is_contained(vehicle.vehicle_id):
                 continue
-            scene = Scene(vehicle.vehicle_id, vehicle.device_id, self.options, self._world, None, None, seen.last)
-            for event in removed(seen, scene, command.fence_id, command.received_ms):
-                self._say(event, command.received_ms)
-            self._dirty.add(vehicle.vehicle_id)
+            if command.fence_id in seen.fences:
+                scene = Scene(vehicle.vehicle_id, vehicle.device_id, self.options, self._world, None, None, seen.last)
+                for event in removed(seen, scene, command.fence_id, command.received_ms):
+                    self._say(event, command.received_ms)
+                self._dirty.add(vehicle.vehicle_id)
+            if past.close_fence(vehicle.history, command.fence_id):
+                self._dirty.add(vehicle.vehicle_id)
 
     def _vehicle(self, vehicle_id: str) -> Vehicle:
         vehicle = self._vehicles.get(vehicle_id)

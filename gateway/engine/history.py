@@ -97,6 +97,29 @@ def reaches(history: History, time_ms: int) -> bool:
     return history.base is None or time_ms > history.base.fix_ms
 
 
+def close_fence(history: History, fence_id: str) -> bool:
+    """A zone was removed: what was said of it stands, and no rewind concludes anything of it any more. False: it was
+    nowhere near. Checkpoints of another world are dropped; its visits go on counting, should the zone come again.
+    """
+    near = [i for i, fix in enumerate(history.ring) if any(known == fence_id for known, _ in fix.fences)]
+    base = None if history.base is None else _observed.decode(history.base.state)
+    if not near and (base is None or fence_id not in base.fences):
+        return False
+    for i in near:
+        fix = history.ring[i]
+        history.ring[i] = structs.replace(fix, fences=tuple(f for f in fix.fences if f[0] != fence_id))
+    visits = history.observed.fence_visits.get(fence_id)
+    base = base or Observed()
+    base.fences.pop(fence_id, None)
+    if visits:
+        base.fence_visits[fence_id] = visits
+    history.base = Checkpoint(-1 if history.base is None else history.base.fix_ms, _encoder.encode(base))
+    history.checkpoints, history.unmarked = [], 0
+    history.facts = [f for f in history.facts if f.event.fence_id != fence_id]
+    history.said = {k: e for k, e in history.said.items() if e.fence_id != fence_id}
+    return True
+
+
 def find(history: History, time_ms: int) -> Fix | None:
     """The fix of that very instant, if there is one."""
     i = bisect.bisect_left(history.ring, time_ms, key=lambda f: f.time_ms)

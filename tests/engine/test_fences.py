@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from gateway.engine import Engine
-from gateway.model import Entry, FenceRemove, FencesPut, Item
+from gateway.model import Entry, FenceRemove, FencesPut, FrameItem, Item
 from tests.engine.drive import T0, circle, fix, items, observed, run, trip
 
 
@@ -87,3 +88,32 @@ def test_a_stray_fix_of_a_moving_van_enters_nothing_and_passes_through_nothing(e
         circle("beside", 20 * 10 * every_s, 60, north_m=250), circle("too", 40 * 10 * every_s, 60, north_m=250)
     )
     assert observed(run([*zones, *items(fixes)])) == []
+
+
+def removal(*, removed_s: float) -> tuple[Engine, list[Item], list[Item]]:
+    """An engine whose van is inside a zone when it is removed; the fixes that came before, and those held back."""
+    fixes = trip((1000, 100), (3000, 0), every_s=5)
+    late = [p for p in fixes if (p.time_ms or 0) - T0 in (60_000, 95_000, 120_000)]
+    things: list[Item] = [*world(circle("yard", 1000, 200)), *items(p for p in fixes if p not in late)]
+    known = [i for i in things if i.received_ms <= T0 + removed_s * 1000]
+    engine = Engine()
+    assert observed(run(known, engine)) == ["geofence.entered"]
+    step = engine.step(Entry(900, (FenceRemove(T0 + round(removed_s * 1000), "yard"),)))
+    assert observed(step.events) == ["geofence.exited"]
+    return engine, items(late), [i for i in things if i not in known]
+
+
+def test_a_rewind_across_a_removed_zone_does_not_revive_it() -> None:
+    engine, late, rest = removal(removed_s=150)
+    held = [structs.replace(i, received_ms=T0 + 151_000) for i in late if isinstance(i, FrameItem)]
+    assert engine.step(Entry(901, tuple(held))).events == ()
+    assert engine.vehicles()[0].fences == ()
+    assert engine.step(Entry(902, tuple(rest))).events == ()
+
+
+def test_a_zone_that_comes_again_goes_on_counting_its_visits() -> None:
+    engine, late, rest = removal(removed_s=150)
+    engine.step(Entry(901, tuple(world(circle("yard", 1000, 200)))))
+    held = [structs.replace(i, received_ms=T0 + 160_000) for i in late if isinstance(i, FrameItem)]
+    said = [e for n, i in enumerate([*rest[:2], *held, *rest[2:]]) for e in engine.step(Entry(902 + n, (i,))).events]
+    assert [e.key.rpartition("visit/")[2] for e in said] == ["2/entered", "2/exited"]
