@@ -120,9 +120,9 @@ class _Path:
         value = self.find(row, document)
         if value is _ABSENT or value is None:
             return None
-        word = str(value).strip().lower()
+        word = (value[: values.MAX_TEXT_CHARS] if isinstance(value, str) else values.shown(value)).strip().lower()
         if word not in _YES | _NO:
-            raise Unreadable(f"{self.text} is {word[:40]!r}, neither yes nor no")
+            raise Unreadable(f"{self.text} is {values.shown(value)}, neither yes nor no")
         return word in _YES
 
 
@@ -246,9 +246,9 @@ def _received_ms(context: Context, received_ms: int) -> int:
 
 def _iso_ms(value: Any, name: str) -> int:
     try:
-        time_ms = parse_rfc3339(value)
-    except (ValueError, TypeError, OverflowError):
-        raise Unreadable(f"{name} is {str(value)[:40]!r}, no time in RFC 3339 with a zone") from None
+        time_ms = parse_rfc3339(value if isinstance(value, str) and len(value) <= values.MAX_NUMBER_CHARS else "")
+    except (ValueError, OverflowError):
+        raise Unreadable(f"{name} is {values.shown(value)}, no time in RFC 3339 with a zone") from None
     found = values.time_ms(time_ms, name, per_second=1000)
     assert found is not None, "a number is"
     return found
@@ -258,7 +258,7 @@ def _halves(value: Any, name: str) -> tuple[Any, Any]:
     """The two numbers of a place; a GeoJSON position may carry a third, the height, which no path asked for."""
     if value is None:
         return None, None
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = value.split(",") if isinstance(value, str) and len(value) <= values.MAX_TEXT_CHARS else value
     if not isinstance(parts, list) or len(parts) not in {2, 3}:
         raise Unreadable(f"{name} is neither a text of two numbers nor an array of them")
     return parts[0], parts[1]

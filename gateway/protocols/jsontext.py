@@ -24,6 +24,7 @@ Writer = Callable[[Sequence[Position]], Any]
 """The document of some fixes. May raise ValueError for what the format cannot carry."""
 
 _BLANKS = b" \t\r\n"
+_BLANKS_RUN = re.compile(rb"[ \t\r\n]*")
 _OUTSIDE = re.compile(rb'["\[\]{}]')
 _INSIDE = re.compile(rb'["\\\n]')
 _NEW_LINE_START = re.compile(rb"\n(?=[{\[])")
@@ -126,8 +127,8 @@ class JsonDecoder:
             self._skipping = start is None
             if self._skipping:
                 return False
-        if not self._at:
-            self._drop(len(self._buffer) - len(self._buffer.lstrip(_BLANKS)))
+        if not self._at and (blanks := _BLANKS_RUN.match(self._buffer)):
+            self._drop(blanks.end())
         return bool(self._buffer)
 
     def _drop(self, count: int) -> None:

@@ -109,8 +109,8 @@ def _location(document: dict[str, Any], device_id: str) -> Position:
     speed_kmh = values.not_negative(number("vel"))
     altitude_m = number("alt")
     attributes = _attributes(document, _LOCATION)
-    if "ignition" not in attributes and document.get("t") in {"i", "I"}:
-        attributes["ignition"] = document["t"] == "i"
+    if "ignition" not in attributes and attributes.get("trigger") in {"i", "I"}:
+        attributes["ignition"] = attributes["trigger"] == "i"
     return Position(
         device_id=device_id,
         time_ms=time_ms,
@@ -134,6 +134,9 @@ Fields = dict[str, tuple[str, Read]]
 """Element → attribute and how it is read; what does not fit is left out, for it must not cost the position."""
 
 
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
+
+
 def _number(value: Any) -> float | None:
     try:
         return values.number(value, "")
@@ -152,11 +155,11 @@ def _metres(value: Any) -> float | None:
 
 
 def _flag(value: Any) -> bool | None:
-    return {"1": True, "true": True, "0": False, "false": False}.get(str(value).lower())
+    return None if isinstance(value, list | dict) else _FLAGS.get(str(value).lower())
 
 
 def _names(value: Any) -> str | None:
-    return values.text(",".join(str(each) for each in value)) if isinstance(value, list) else None
+    return values.text(",".join(each for each in value if isinstance(each, str))) if isinstance(value, list) else None
 
 
 def _count(value: Any) -> int | None:

@@ -14,7 +14,9 @@ MAX_NUMBER: Final = 1e18
 """Beyond it nothing that a vehicle reports is a quantity."""
 
 MAX_TEXT_CHARS: Final = 256
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MAX_NUMBER_CHARS: Final = 64
+"""A longer text is no number; nor is it worth the time to try, for each row of a batch that names it."""
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 class Unreadable(ValueError):
@@ -25,10 +27,10 @@ def number(value: Any, name: str) -> float | None:
     """A finite number, also if it came as text; None of null. Unreadable for anything else."""
     if value is None:
         return None
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    if isinstance(value, str) and len(value) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_NUMBER:
-        raise Unreadable(f"{name} is {_shown(value)}, not a number")
+        raise Unreadable(f"{name} is {shown(value)}, not a number")
     return value
 
 
@@ -46,9 +48,14 @@ def scalar(value: Any) -> Scalar | None:
     return value if isinstance(value, int | float) and abs(value) <= MAX_NUMBER else None
 
 
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else shown[:37] + "…"
+def shown(value: Any) -> str:
+    """A value in a reason: its beginning. Arrays and objects are not written out; they may be huge, and deep."""
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, dict):
+        return "an object"
+    text = repr(value[:40] if isinstance(value, str) else value)
+    return text if len(text) <= 40 else text[:37] + "…"
 
 
 def whole(value: Any, name: str) -> int | None:
@@ -57,7 +64,7 @@ def whole(value: Any, name: str) -> int | None:
     if found is None:
         return None
     if found != int(found):
-        raise Unreadable(f"{name} is {_shown(value)}, not a whole number")
+        raise Unreadable(f"{name} is {shown(value)}, not a whole number")
     return int(found)
 
 
@@ -68,7 +75,7 @@ def time_ms(value: Any, name: str, per_second: int) -> int | None:
         return None
     ms = found if per_second == 1000 else found * 1000 / per_second
     if not 0 <= ms <= MAX_TIME_MS:
-        raise Unreadable(f"{name} is {_shown(value)}, no time between the years 1970 and 9999")
+        raise Unreadable(f"{name} is {shown(value)}, no time between the years 1970 and 9999")
     return round(ms)
 
 

@@ -19,10 +19,11 @@ _BODY = rb"[$!][ -#%%-~]{0,%d}+" % (MAX_SENTENCE_BYTES - 1)
 _LINE_END = rb"\r{0,3}\n|\r{1,3}+(?=[^\n])"  # CR LF, CR CR LF (Firefly), LF alone and CR alone are all met
 _TAG_TEXT = rb"\\[ -\[\]-~]{%d,%d}+"
 
-_SENTENCE = re.compile(rb"(%s)(?:(%s)|(?=[^\r\n]))" % (_BODY, _LINE_END))
+_SENTENCE = re.compile(rb"(%s)(?:(%s)|(?=[^\r\n])|(\r{0,3}\Z))" % (_BODY, _LINE_END))
+"""A sentence, or the third group: one that the next bytes may go on with. It matches at every start, so none is read twice."""
 _START = re.compile(_BODY)
 _TAG = re.compile((_TAG_TEXT + rb"\\\Z") % (1, _MAX_TAG_BYTES))
-_UNFINISHED = re.compile(rb"(?:%s\\?)?(?:%s\r{0,3})?\Z" % (_TAG_TEXT % (0, _MAX_TAG_BYTES), _BODY))
+_UNFINISHED_TAG = re.compile(rb"(?:%s\\?)?\Z" % (_TAG_TEXT % (0, _MAX_TAG_BYTES)))
 MAX_PENDING_BYTES = MAX_SENTENCE_BYTES + _MAX_TAG_BYTES + 5
 
 
@@ -47,12 +48,15 @@ class Framer:
         done = 0
         for found in _SENTENCE.finditer(data):
             start, end = found.span()
-            body, line_end = found.groups()
+            body, line_end, unfinished = found.groups()
             start = _start_of_tag(data, done, start)
             self.noise_bytes += start - done
+            if unfinished is not None:
+                self._pending = data[start:]
+                return
             done = end
             yield Sentence(data[start:end], body, line_end is not None)
-        rest = _UNFINISHED.search(data, max(done, len(data) - MAX_PENDING_BYTES))
+        rest = _UNFINISHED_TAG.search(data, max(done, len(data) - _MAX_TAG_BYTES - 2))
         assert rest is not None  # the pattern matches the empty end
         self.noise_bytes += rest.start() - done
         self._pending = data[rest.start() :]
