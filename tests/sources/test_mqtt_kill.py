@@ -81,7 +81,9 @@ async def test_killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_
     for _ in range(KILLS):
         async with process(path) as (running, port):
             driving = [asyncio.create_task(tracker.drive(port)) for tracker in trackers]
-            await asyncio.sleep(dice.uniform(0.05, 0.3))
+            enough = trackers[0].acknowledged + dice.randint(20, 600)  # of work, not of time: machines differ
+            while trackers[0].acknowledged < enough and not driving[0].done():
+                await asyncio.sleep(0.001)
             running.kill()
             await asyncio.gather(*driving, return_exceptions=True)
         with contextlib.closing(Journal.open(path, ROOMY)) as journal:
