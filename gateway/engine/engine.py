@@ -43,6 +43,8 @@ from gateway.model import (
     seq_of,
 )
 
+SWEEP_MS = 3_600_000
+
 _encoder = msgspec.msgpack.Encoder()
 _vehicle_decoder = msgspec.msgpack.Decoder(Vehicle)
 
@@ -69,6 +71,8 @@ class Engine:
         self._scheduled: dict[str, int] = {}
         """By vehicle, the deadline in the heap that counts; earlier pushes are stale."""
         self._forecaster = Forecaster(self.options, self._world)
+        self._sweep_ms = 0
+        """When to look for plans that are over: changes nothing that is said."""
         self._learnt_entry = 0
         self._dirty: set[str] = set()
         self._contained: dict[str, int] = {}
@@ -89,6 +93,8 @@ class Engine:
                 self._pass_time(run.received_ms)
                 if not isinstance(run, Tick):
                     self._command(run)
+        if self._now_ms >= self._sweep_ms:
+            self._sweep()
         first = len(verdicts)
         events = [structs.replace(e, seq=seq_of(entry.id, first + i)) for i, e in enumerate(self._events)]
         return Step(entry_id=entry.id, verdicts=tuple(verdicts), events=tuple(events))
@@ -300,6 +306,18 @@ class Engine:
                 self._dirty.add(vehicle.vehicle_id)
             if past.close_fence(vehicle.history, command.fence_id):
                 self._dirty.add(vehicle.vehicle_id)
+
+    def _sweep(self) -> None:
+        self._sweep_ms = self._now_ms + SWEEP_MS
+        self._forecaster.forget(self._world.forget_plans(self._is_past))
+
+    def _is_past(self, vehicle_id: str, start_ms: int, over_ms: int) -> bool:
+        """Can no fix of the vehicle, new or late, lie in this span any more, nor be replayed in it?"""
+        vehicle = self._vehicles.get(vehicle_id)
+        if vehicle is not None and past.is_closed(vehicle.history, over_ms):
+            return True
+        too_old_ms = over_ms + round(self.options.fix.stale_days * 86_400_000) + SWEEP_MS
+        return self._now_ms > too_old_ms and (vehicle is None or not past.holds(vehicle.history, start_ms, over_ms))
 
     def _vehicle(self, vehicle_id: str) -> Vehicle:
         vehicle = self._vehicles.get(vehicle_id)

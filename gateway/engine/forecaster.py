@@ -44,6 +44,10 @@ class Forecaster:
             made = self._courses[record.plan.plan_id] = (record, course)
         return made[1]
 
+    def forget(self, plan_ids: list[str]) -> None:
+        for plan_id in plan_ids:
+            self._courses.pop(plan_id, None)
+
     # ------------------------------------------------------------------------------------------------------ each fix
 
     def follow(self, vehicle: Vehicle, fix: Fix, events: list[Event]) -> None:

@@ -97,6 +97,17 @@ def reaches(history: History, time_ms: int) -> bool:
     return history.base is None or time_ms > history.base.fix_ms
 
 
+def is_closed(history: History, until_ms: int) -> bool:
+    """Is everything up to then beyond the reach of late fixes?"""
+    return history.base is not None and until_ms <= history.base.fix_ms
+
+
+def holds(history: History, first_ms: int, last_ms: int) -> bool:
+    """Lies a fix in the ring between these times?"""
+    i = bisect.bisect_left(history.ring, first_ms, key=lambda f: f.time_ms)
+    return i < len(history.ring) and history.ring[i].time_ms <= last_ms
+
+
 def close_fence(history: History, fence_id: str) -> bool:
     """A zone was removed: what was said of it stands, and no rewind concludes anything of it any more. False: it was
     nowhere near. Checkpoints of another world are dropped; its visits go on counting, should the zone come again.

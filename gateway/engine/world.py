@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -127,9 +127,29 @@ class World:
         record = self._plans.pop(plan_id, None)
         if record is None:
             return
-        self._schedule[record.plan.vehicle_id].remove((record.start_ms, plan_id))
+        schedule = self._schedule[record.plan.vehicle_id]
+        schedule.remove((record.start_ms, plan_id))
+        if not schedule:
+            del self._schedule[record.plan.vehicle_id]
         for stop in record.plan.stops:
             self._drop_site(stop)
+
+    def forget_plans(self, is_past: Callable[[str, int, int], bool]) -> list[str]:
+        """Drop the plans of which `is_past(vehicle_id, start_ms, over_ms)` says that no fix falls into them any more."""
+        gone: list[str] = []
+        for vehicle_id, schedule in list(self._schedule.items()):
+            next_ms = FOREVER_MS
+            for i in reversed(range(len(schedule))):
+                start_ms, plan_id = schedule[i]
+                over_ms = min(self._plans[plan_id].end_ms, next_ms - 1)
+                next_ms = start_ms
+                if over_ms < FOREVER_MS - 1 and is_past(vehicle_id, start_ms, over_ms):
+                    if i:  # what it took over from stays over
+                        before = self._plans[schedule[i - 1][1]]
+                        before.end_ms = min(before.end_ms, start_ms - 1)
+                    self._remove_plan(plan_id)
+                    gone.append(plan_id)
+        return gone
 
     def _put_site(self, stop: Stop) -> int:
         """Stops of many plans at one place share one zone."""
