@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from gateway.config import Config
 from gateway.geofence import read_fences, read_plans
@@ -22,6 +23,7 @@ from gateway.sinks.influx import InfluxSink
 from gateway.sinks.webhook import WebhookSink
 from gateway.sources.mqtt_client import MqttClientSource
 from gateway.sources.mqtt_endpoint import MqttEndpoint
+from gateway.sources.recording import RecordingSource
 from gateway.sources.serial_port import SerialSource
 from gateway.web.app import create_app
 from gateway.web.server import WebServer
@@ -29,6 +31,7 @@ from gateway.web.state import WebState
 
 log = logging.getLogger(__name__)
 
+Source: TypeAlias = SerialSource | MqttClientSource | MqttEndpoint | RecordingSource
 RETAIN_EVERY_S = 20.0
 RETAIN_PAUSE_S = 0.1
 SERVING_ENDS_S = 5.0
@@ -68,13 +71,15 @@ class Gateway:
         self.sources = self._sources()
         self.sinks = self._sinks()
 
-    def _sources(self) -> dict[str, SerialSource | MqttClientSource | MqttEndpoint]:
+    def _sources(self) -> dict[str, Source]:
         parts = self.config.sources
-        found: dict[str, SerialSource | MqttClientSource | MqttEndpoint] = {}
+        found: dict[str, Source] = {}
         for serial in parts.serial:
             found[f"serial:{serial.name}"] = SerialSource(serial, self.intake, now_ms=self._now_ms)
         for mqtt in parts.mqtt:
             found[f"mqtt:{mqtt.name}"] = MqttClientSource(mqtt, self.intake, now_ms=self._now_ms)
+        for recording in parts.recording:
+            found[f"recording:{recording.name}"] = RecordingSource(recording, self.intake, now_ms=self._now_ms)
         if parts.endpoint is not None:
             found["endpoint"] = MqttEndpoint(parts.endpoint, self.intake, now_ms=self._now_ms)
         return found

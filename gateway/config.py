@@ -19,11 +19,13 @@ from gateway.sinks.influx import InfluxOptions
 from gateway.sinks.webhook import WebhookOptions
 from gateway.sources.mqtt_client import MqttClientOptions
 from gateway.sources.mqtt_endpoint import EndpointOptions
+from gateway.sources.recording import RecordingOptions
 from gateway.sources.serial_port import SerialOptions
 from gateway.web.options import WebOptions
 
 FILES = {
     "data_dir", "plans", "fences", "ca_file", "cert_file", "key_file", "credentials_file", "cert", "key", "client_ca", "ground",
+    "path",
 }  # fmt: skip
 """Keys that name files or folders."""
 SAMPLE = Path(__file__).with_name("sample.toml")
@@ -59,6 +61,7 @@ class SourcesPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     serial: tuple[SerialOptions, ...] = ()
     mqtt: tuple[MqttClientOptions, ...] = ()
     endpoint: EndpointOptions | None = None
+    recording: tuple[RecordingOptions, ...] = ()
 
 
 class SinksPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ class Readmission:
     def __init__(self, journal: Journal, intake: Intake, sources: SourcesPart) -> None:
         self._journal, self._intake = journal, intake
         self._options = {port.name: port.options for port in sources.serial}
+        self._options |= {file.name: file.options for file in sources.recording}
         endpoint = (sources.endpoint,) if sources.endpoint is not None else ()
         self._routes: dict[str, Sequence[TopicRoute]] = {s.name: s.routes for s in (*sources.mqtt, *endpoint)}
 

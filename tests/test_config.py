@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import SAMPLE, Config, parse_config, read_config
 from gateway.problems import BadInput
@@ -125,6 +127,25 @@ def test_nobody_is_let_in_without_credentials(command: str, tmp_path: Path, caps
 def test_a_missing_file_is_told_with_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tmp_path / "none.toml")]) == 2
     assert "gateway sample-config" in capsys.readouterr().err
+
+
+async def test_a_recording_of_the_configuration_is_played(tmp_path: Path) -> None:
+    sentence = "$GPRMC,081836,A,3751.65,S,14507.36,E,000.0,360.0,130998,011.3,E*62\r\n"
+    (tmp_path / "old.nmea").write_text(sentence)
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        "[registry]\nunknown = 'register'\n[web]\nport = 0\n[journal]\nmin_free_mb = 1\n"
+        "[[sources.recording]]\npath = 'old.nmea'\ndevice_id = 'old'\nreference_time = '1998-09-13T09:00:00Z'\n"
+    )
+    gateway, stop = Gateway(read_config(path)), asyncio.Event()
+    serving = asyncio.create_task(gateway.run(stop))
+    async with asyncio.timeout(20):
+        while not gateway.journal.totals.journaled:
+            await asyncio.sleep(0.02)
+        [fix] = gateway.journal.track("old", 0, 2**60)
+        stop.set()
+        await serving
+    assert (fix.position.time_ms, fix.position.lat_deg) == (905_674_716_000, pytest.approx(-37.8608333))
 
 
 def test_doctor_looks_at_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

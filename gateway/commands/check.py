@@ -16,6 +16,7 @@ from gateway.config import Config, open_doors, read_config
 from gateway.geofence import read_fences, read_plans
 from gateway.problems import BadInput, Problem
 from gateway.sinks.webhook import signing_key
+from gateway.sources.decoding import options_for
 from gateway.sources.mqtt_client import problems as mqtt_problems
 from gateway.sources.mqtt_endpoint import problems as endpoint_problems
 from gateway.sources.serial_port import problems as serial_problems
@@ -53,6 +54,9 @@ def find_problems(config: Config, where: str) -> Iterator[Problem]:
         yield from _problems_of(partial(_check_fences, name))
     for i, serial in enumerate(config.sources.serial):
         yield from serial_problems(serial, f"{where}: sources.serial[{i}]")
+    for recording in config.sources.recording:
+        yield from _problems_of(partial(_read, recording.path))
+        yield from options_for(recording.protocol, recording.options, f"{where}: recording {recording.name!r}")[1]
     for i, mqtt in enumerate(config.sources.mqtt):
         yield from mqtt_problems(mqtt, f"{where}: sources.mqtt[{i}]")
     yield from open_doors(config, where)
