@@ -14,6 +14,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import SAMPLE, Config, parse_config, read_config
+from gateway.journal import Journal
 from gateway.problems import BadInput
 
 
@@ -127,6 +128,18 @@ def test_nobody_is_let_in_without_credentials(command: str, tmp_path: Path, caps
 def test_a_missing_file_is_told_with_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tmp_path / "none.toml")]) == 2
     assert "gateway sample-config" in capsys.readouterr().err
+
+
+def test_a_second_gateway_on_the_same_journal_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("[web]\nport = 0\n")
+    (tmp_path / "gateway-data").mkdir()
+    journal = Journal.open(tmp_path / "gateway-data" / "gateway.journal")
+    try:
+        assert main(["run", str(path)]) == 1
+    finally:
+        journal.close()
+    assert "gateway.journal" in capsys.readouterr().err
 
 
 async def test_a_recording_of_the_configuration_is_played(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 from gateway import logs
 from gateway.app import Gateway
 from gateway.config import Config, open_doors, read_config
+from gateway.journal import JournalError
 from gateway.loop import run_until_signal
 from gateway.problems import BadInput
 
@@ -31,7 +33,11 @@ def run(args: argparse.Namespace) -> int:
     if problems := open_doors(config, str(args.config)):
         raise BadInput(problems)
     logs.set_up(config.gateway.log_level, config.gateway.log_format)
-    run_until_signal(lambda stop: serve(config, stop))
+    try:
+        run_until_signal(lambda stop: serve(config, stop))
+    except JournalError as e:  # another gateway owns it, a newer one wrote it, it cannot be read
+        print(e, file=sys.stderr)
+        return 1
     return 0
 
 
