@@ -7,7 +7,10 @@ recording alike, and it promises:
   `raw` holds the bytes;
 * any split of the stream gives the same frames; a bad frame never costs its neighbour;
 * what it buffers is bounded (`MAX_BUFFER_BYTES` unless its protocol states less);
-* every byte fed ends up in the `raw` of exactly one frame, or is noise between frames that it counted in `noise_bytes`.
+* every byte fed ends up in the `raw` of exactly one frame, or is noise between frames that it counted in `noise_bytes`;
+* its work grows with what it is fed, not with the square of it;
+* what it says can be stored and told: finite numbers, integers of 64 bits, times of the years 1 to 9999, places on the
+  earth, texts without NUL and lone surrogates, attributes bounded in number (`gateway.protocols.values` does all that).
 
 The encoder is the device's side: the simulator speaks through it, and round-trip tests use it.
 """

@@ -24,7 +24,6 @@ from gateway.protocols.values import Unreadable
 from gateway.times import parse_rfc3339, rfc3339
 
 MPS_PER = {"m/s": 1.0, "km/h": 1 / 3.6, "kn": 1852 / 3600, "mph": 0.44704}
-MAX_DEVICE_ID_CHARS = 128
 
 _YES = {"1", "true", "yes", "on", "a", "valid", "ok"}
 _NO = {"0", "false", "no", "off", "v", "invalid"}
@@ -69,6 +68,12 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("lat_lon and lon_lat are both given: write the one that fits")
         if not (self.lat_lon or self.lon_lat or (self.lat and self.lon)):
             raise ValueError("nothing says where the place stands: write lat and lon, lat_lon or lon_lat")
+        if len(self.attributes) >= values.MAX_ATTRIBUTES:
+            raise ValueError(f"attributes names {len(self.attributes)}: write fewer than {values.MAX_ATTRIBUTES}")
+        for name in self.attributes:
+            if not values.is_attribute_name(name):
+                most = values.MAX_ATTRIBUTE_NAME_CHARS
+                raise ValueError(f"attributes: {values.shown(name)} is no name: write 1 to {most} characters")
 
     def __hash__(self) -> int:
         """Of some fields: equal options hash alike, and a dict (`attributes`) cannot be hashed."""
@@ -186,7 +191,7 @@ class _Mapping:
             course_deg=values.course_deg(numbers.get("course")),
             fix=None if valid else "none",
             valid=valid,
-            satellites=values.whole(numbers.get("satellites"), "satellites"),
+            satellites=values.count(numbers.get("satellites"), "satellites"),
             hdop=values.not_negative(numbers.get("hdop")) or None,
             accuracy_m=values.not_negative(numbers.get("accuracy")) or None,
             attributes=self._kept(*at),
@@ -203,8 +208,10 @@ class _Mapping:
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise Unreadable(f"path {self._device_id.text!r} names no device id")
         name = str(value)
-        if len(name) > MAX_DEVICE_ID_CHARS:
-            raise Unreadable(f"the device id is longer than {MAX_DEVICE_ID_CHARS} characters")
+        if len(name) > values.MAX_DEVICE_ID_CHARS:
+            raise Unreadable(f"the device id is longer than {values.MAX_DEVICE_ID_CHARS} characters")
+        if not values.is_identifier(name):
+            raise Unreadable(f"the device id is {values.shown(name)}, which cannot be stored as it is")
         return name
 
     def _time_ms(self, row: Any, document: Any) -> int:

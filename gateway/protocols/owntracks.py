@@ -47,20 +47,24 @@ def _name(document: Any, context: Context) -> str | None:
     if not isinstance(document, dict):
         return context.client_id
     found = (
-        values.text(document.get("imei"))
-        or _name_of_topic(values.text(document.get("topic")))
+        _identifier(document.get("imei"))
+        or _name_of_topic(document.get("topic"))
         or (None if context.http is None else _name_of_request(context.http))
-        or values.text(document.get("tid"))
+        or _identifier(document.get("tid"))
     )
     return found or context.client_id
 
 
-def _name_of_topic(topic: str | None) -> str | None:
+def _identifier(value: Any) -> str | None:
+    return value if isinstance(value, str) and values.is_identifier(value) else None
+
+
+def _name_of_topic(topic: Any) -> str | None:
     """`user-device` of owntracks/user/device[/event]; of qtripp's topics the IMEI alone."""
-    levels = (topic or "").split("/")
+    levels = topic.split("/", 3) if isinstance(topic, str) else []
     if len(levels) < 3 or not levels[1] or not levels[2]:
         return None
-    return levels[2] if levels[1] == "qtripp" else f"{levels[1]}-{levels[2]}"
+    return _identifier(levels[2] if levels[1] == "qtripp" else f"{levels[1]}-{levels[2]}")
 
 
 def _name_of_request(request: HttpRequest) -> str | None:
@@ -68,7 +72,7 @@ def _name_of_request(request: HttpRequest) -> str | None:
     query = parse_qs(urlsplit(request.url).query)
     user = headers.get("x-limit-u") or query.get("u", [""])[0]
     device = headers.get("x-limit-d") or query.get("d", [""])[0]
-    return "-".join(part for part in (user, device) if part) or None
+    return _identifier("-".join(part for part in (user, device) if part))
 
 
 # ------------------------------------------------------------------------------------------- what it says

@@ -61,7 +61,7 @@ def _position(reported: dict[str, Any], device_id: str) -> Position:
         raise values.Unreadable("ts, the record's time, is missing")
     attributes = _attributes(reported)
     where = _place(reported.get("latlng"))
-    satellites = values.whole(reported.get("sat"), "sat")
+    satellites = values.count(reported.get("sat"), "sat")
     valid = where is not None and satellites != 0
     sent_kmh = values.number(reported.get("sp"), "sp")
     speed_kmh = values.not_negative(values.number(attributes.pop("speed_kmh", sent_kmh), "speed"))
@@ -79,7 +79,7 @@ def _position(reported: dict[str, Any], device_id: str) -> Position:
         valid=valid,
         satellites=satellites,
         hdop=float(hdop) if hdop else None,
-        attributes=attributes,
+        attributes=values.bounded(attributes),
     )
 
 

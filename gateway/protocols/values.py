@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any, Final
@@ -14,9 +15,15 @@ MAX_NUMBER: Final = 1e18
 """Beyond it nothing that a vehicle reports is a quantity."""
 
 MAX_TEXT_CHARS: Final = 256
+MAX_DEVICE_ID_CHARS: Final = 128
+MAX_ATTRIBUTE_NAME_CHARS: Final = 64
+MAX_ATTRIBUTES: Final = 512
+"""Of one message. The largest configuration of a tracker has a few hundred elements."""
 MAX_NUMBER_CHARS: Final = 64
 """A longer text is no number; nor is it worth the time to try, for each row of a batch that names it."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL, which databases end a text at, and lone surrogates, which no encoding carries."""
 
 
 class Unreadable(ValueError):
@@ -35,8 +42,25 @@ def number(value: Any, name: str) -> float | None:
 
 
 def text(value: Any) -> str | None:
-    """A text that is not empty, cut where no name or identifier is longer; None of anything else."""
-    return value[:MAX_TEXT_CHARS] if isinstance(value, str) and value else None
+    """A text that is not empty, cut where none is longer, without what cannot be stored; None of anything else."""
+    return _UNSTORABLE.sub("\ufffd", value[:MAX_TEXT_CHARS]) if isinstance(value, str) and value else None
+
+
+def is_identifier(value: str) -> bool:
+    """Whether a text can name a device. One that would have to be altered cannot: it might become another's name."""
+    return 0 < len(value) <= MAX_DEVICE_ID_CHARS and not _UNSTORABLE.search(value)
+
+
+def is_attribute_name(value: str) -> bool:
+    return 0 < len(value) <= MAX_ATTRIBUTE_NAME_CHARS and not _UNSTORABLE.search(value)
+
+
+def bounded(attributes: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The first `MAX_ATTRIBUTES`, with the count of those beyond it as `attributes_left_out`."""
+    beyond = len(attributes) - MAX_ATTRIBUTES
+    if beyond <= 0:
+        return attributes
+    return {**dict(itertools.islice(attributes.items(), MAX_ATTRIBUTES)), "attributes_left_out": beyond}
 
 
 def scalar(value: Any) -> Scalar | None:
@@ -66,6 +90,12 @@ def whole(value: Any, name: str) -> int | None:
     if found != int(found):
         raise Unreadable(f"{name} is {shown(value)}, not a whole number")
     return int(found)
+
+
+def count(value: Any, name: str) -> int | None:
+    """As `whole`; None of less than nothing, which devices write for "not known"."""
+    found = whole(value, name)
+    return None if found is None or found < 0 else found
 
 
 def time_ms(value: Any, name: str, per_second: int) -> int | None:

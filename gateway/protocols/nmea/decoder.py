@@ -13,6 +13,7 @@ from gateway.protocols.nmea.framing import Framer, Sentence
 from gateway.protocols.nmea.grammar import BadSentenceError
 from gateway.protocols.nmea.options import NmeaOptions
 from gateway.protocols.nmea.sentences import address_of, read, reader_of
+from gateway.times import FIRST_MS, LAST_MS
 
 _HEX = "0123456789ABCDEF"
 _CHECKSUMS = {(a + b).encode(): int(a + b, 16) for a in _HEX + _HEX[10:].lower() for b in _HEX + _HEX[10:].lower()}
@@ -162,7 +163,8 @@ class NmeaDecoder:
         if epoch.tod_ms is None:
             return None, ()
         reference_ms = received_ms if self._reference_ms is None else self._reference_ms
-        return self._clock.date(epoch.tod_ms, received_ms, reference_ms)
+        time_ms, marks = self._clock.date(epoch.tod_ms, received_ms, reference_ms)
+        return (time_ms, marks) if FIRST_MS <= time_ms <= LAST_MS else (None, ())
 
 
 def _name(body: bytes) -> str:

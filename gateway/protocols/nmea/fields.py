@@ -123,8 +123,10 @@ def place(statement: Statement, lat: bytes, ns: bytes, lon: bytes, ew: bytes) ->
     return statement
 
 
-def scaled(value: bytes, factor: float) -> float | None:
-    return float(value) * factor if value else None
+def scaled(value: bytes, factor: float = 1.0) -> float | None:
+    """A quantity that cannot be negative, such as a speed; one that is, is not known."""
+    found = float(value) * factor if value else -1.0
+    return found if found >= 0 else None
 
 
 _MODES: dict[bytes, tuple[bool | None, FixKind | None]] = {

@@ -62,7 +62,7 @@ def _pubx_00(_: bytes, data: bytes) -> Statement:
     if satellites:
         said.satellites = int(satellites)
     if fixed:
-        said.accuracy_m = number(accuracy)
+        said.accuracy_m = scaled(accuracy)
         said.speed_mps = scaled(kmh, MPS_PER_KMH)
         said.course_deg = course_of(course)
     return place(said, lat, ns, lon, ew)
@@ -81,8 +81,7 @@ _PGRME = Grammar("PGRME", 6, *(("error", NUMBER), ("unit", METRES)) * 3)
 
 def _pgrme(_: bytes, data: bytes) -> Statement:
     """Garmin's estimated error, a 50 % radius; a 0 is what stands for "not known"."""
-    accuracy = number(_PGRME.split(data)[0])
-    return Statement("PGRME", accuracy_m=accuracy * CEP_TO_68 if accuracy else None)
+    return Statement("PGRME", accuracy_m=scaled(_PGRME.split(data)[0], CEP_TO_68) or None)
 
 
 _PGRMF = Grammar(
@@ -123,7 +122,7 @@ _PSRFEPE = Grammar("PSRFEPE", 4, ("time", TIME), ("status", STATUS), ("HDOP", NU
 
 def _psrfepe(_: bytes, data: bytes) -> Statement:
     time, status, hdop, error = _PSRFEPE.split(data)
-    accuracy = number(error) if status in (b"A", b"D") else None
+    accuracy = scaled(error) if status in (b"A", b"D") else None
     return Statement("PSRFEPE", "error", tod_of(time), hdop=hdop_of(hdop), accuracy_m=accuracy or None)
 
 

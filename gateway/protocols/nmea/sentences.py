@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 
 from gateway.model import FixKind
 from gateway.protocols.nmea.clock import day_number
@@ -39,6 +40,7 @@ from gateway.protocols.nmea.grammar import (
     PLACE,
     STATUS,
     TIME,
+    BadSentenceError,
     Grammar,
     one_of,
 )
@@ -171,12 +173,17 @@ _GSA = Grammar(
 )
 
 
+_IS_NUMBER = re.compile(NUMBER).fullmatch
+
+
 def _gsa(address: bytes, data: bytes) -> Statement:
     _GSA.split(data)
     fields = data.split(b",")
     # Twelve slots of satellites as a rule; CH-4701 sends 24. NMEA 4.1 puts the system's id after the DOPs.
     has_system = len(fields) % 12 == 6
     dops = fields[-4:-1] if has_system else fields[-3:]
+    if not _IS_NUMBER(dops[1]):  # with more slots it stands beyond what the grammar has seen
+        raise BadSentenceError(f"GSA: HDOP is {dops[1].decode()!r}")
     system = fields[-1] if has_system and fields[-1] else address
     used = frozenset([system + slot for slot in fields[2 : -4 if has_system else -3] if slot])
     return Statement("GSA", dimension=int(fields[1]) if fields[1] else None, used=used, hdop=hdop_of(dops[1]))

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gateway.model import Malformed, Position, Scalar
 from gateway.protocols.teltonika.elements import BY_WIDTH, GENERATION_TYPES, Element, variable_value
-from gateway.protocols.values import MAX_TIME_MS
+from gateway.protocols.values import MAX_TIME_MS, bounded
 
 _FIX = struct.Struct(">QBiihHBH")
 _VARIABLE = struct.Struct(">HH")
@@ -151,5 +151,5 @@ def _position(fix: tuple[int, ...], device_id: str, attributes: dict[str, Scalar
         valid=valid,
         satellites=satellites,
         hdop=float(hdop) if hdop else None,
-        attributes=attributes,
+        attributes=bounded(attributes),
     )

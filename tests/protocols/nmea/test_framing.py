@@ -133,3 +133,8 @@ def test_cut_binary_of_a_maker_is_noise_and_a_cut_position_is_not() -> None:
     frames = decoder.feed(b"$PASHR,MCA,\x1a\xad\x02$GPGGA,1200\x00" + GOOD, NOW_MS) + decoder.end(NOW_MS)
     assert reasons(frames) == ["GPGGA: cut off after 11 characters"]
     assert decoder.noise_bytes == len(b"$PASHR,MCA,\x1a\xad\x02\x00")
+
+
+def test_a_gsa_of_more_slots_is_checked_to_its_end() -> None:
+    slots = ",".join(["A", "3", *["01"] * 24, "1.5", "~", "1.2"])
+    assert reasons(decode(sentence(f"GPGSA,{slots}"))) == ["GSA: HDOP is '~'"]
