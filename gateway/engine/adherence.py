@@ -27,10 +27,10 @@ def review(vehicle: Vehicle, record: PlanRecord, etas: list[Eta], now_ms: int, r
     """What is to be said of the open stops now."""
     live = vehicle.live
     events: list[Event] = []
-    for eta in etas:
+    for ahead, eta in enumerate(etas):
         said = live.stops.setdefault(eta.stop_id, Said())
         events += _update(vehicle, record, said, eta, rule)
-        events += _warnings(vehicle, record, said, eta, now_ms, rule)
+        events += _warnings(vehicle, record, said, eta, now_ms, rule, near=ahead < rule.ahead_stops)
     return events
 
 
@@ -78,8 +78,9 @@ def _update(vehicle: Vehicle, record: PlanRecord, said: Said, eta: Eta, rule: Ad
 
 
 def _warnings(
-    vehicle: Vehicle, record: PlanRecord, said: Said, eta: Eta, now_ms: int, rule: AdherenceRule
+    vehicle: Vehicle, record: PlanRecord, said: Said, eta: Eta, now_ms: int, rule: AdherenceRule, *, near: bool
 ) -> list[Event]:
+    """A warning for a stop that is not yet `near` is kept, and given once it is unless it has calmed down by then."""
     end_ms = record.stops[eta.stop_id].window_end_ms
     if end_ms is None:
         return []
@@ -92,20 +93,21 @@ def _warnings(
     if said.warned is not None:
         said.peak_delay_s = max(said.peak_delay_s, delay_s)
         if _lasted(said.calm_since_ms, now_ms, rule.recovered_s) and now_ms <= end_ms:
-            event = _event(
-                vehicle, record, eta, "eta.recovered", said.warnings, 1, {**measures, "peak_delay_s": said.peak_delay_s}
-            )
-            said.warned, said.spell = None, ()
-            return [event]
+            given, peak = said.given, {**measures, "peak_delay_s": said.peak_delay_s}
+            said.warned, said.kept, said.spell, said.given = None, None, (), False
+            return [_event(vehicle, record, eta, "eta.recovered", said.warnings, 1, peak)] if given else []
     late = now_ms > end_ms or _lasted(said.late_since_ms, now_ms, rule.sustain_s)
     risk = _lasted(said.risk_since_ms, now_ms, rule.sustain_s)
     kind = "late" if late else "at_risk" if risk else None
-    if kind is None or kind in said.spell or said.warned == "late":
+    if kind is not None and kind not in said.spell and said.warned != "late":
+        if said.warned is None:
+            said.peak_delay_s = delay_s
+        said.warned, said.kept, said.spell = kind, kind, (*said.spell, kind)
+    if said.kept is None or not near:
         return []
-    if said.warned is None:
-        said.warnings += 1
-        said.peak_delay_s = delay_s
-    said.warned, said.spell = kind, (*said.spell, kind)
+    kind, said.kept = said.kept, None
+    if not said.given:
+        said.warnings, said.given = said.warnings + 1, True
     measures["slack_s"] = round((end_ms - now_ms) / 1000, 1)
     measures["lead_s"] = round((eta.p50_ms - now_ms) / 1000, 1)
     return [_event(vehicle, record, eta, f"eta.{kind}", said.warnings, 1, measures)]

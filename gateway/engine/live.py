@@ -21,9 +21,13 @@ class Said(Struct):
     warned: str | None = None
     """The warning in force: at_risk or late."""
     warnings: int = 0
-    """How often a spell of warnings began; numbers their keys."""
+    """How many spells of warnings dispatch heard of; numbers their keys."""
     spell: tuple[str, ...] = ()
-    """The warnings given in this spell: each once."""
+    """The warnings of this spell: each once."""
+    kept: str | None = None
+    """The newest of them, while its stop is too far ahead to be named."""
+    given: bool = False
+    """Did dispatch hear of this spell?"""
     peak_delay_s: float = 0.0
 
 

@@ -59,6 +59,8 @@ class AdherenceRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     late_tolerance_s: float = 300.0
     recovered_p: float = 0.3
     recovered_s: float = 300.0
+    ahead_stops: int = 3
+    """Warnings name the next open stops only: a late vehicle is late for all the rest of its plan."""
 
 
 class SilenceRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

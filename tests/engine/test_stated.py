@@ -6,7 +6,11 @@ import pytest
 from msgspec import structs
 
 from gateway.engine import Engine
-from gateway.model import Assignment, DevicePut, Entry, Item, PlanPut, PlanRemove, Status, Tick
+from gateway.engine.adherence import review
+from gateway.engine.options import AdherenceRule
+from gateway.engine.vehicle import Vehicle
+from gateway.engine.world import World
+from gateway.model import Assignment, DevicePut, Entry, Eta, Item, PlanPut, PlanRemove, Status, Stop, Tick
 from tests.engine.drive import T0, frame, items, observed, plan, put, run, trip
 
 
@@ -82,6 +86,56 @@ def test_late_is_said_once_and_recovered_once() -> None:
     late = [e for e in never if e.type == "eta.late" and e.stop and e.stop.stop_id == "2"]
     assert len(late) == 1
     assert late[0].time_ms < (late[0].stop.window_end_ms or 0) + 120_000 if late[0].stop else False
+
+
+def test_a_late_vehicle_warns_of_its_next_stops_and_of_those_after_them_as_they_come_within_reach() -> None:
+    """An hour's unplanned halt makes all six stops late at once; each is named once, three ahead at most."""
+    tour = plan(2000, 4000, 6000, 8000, 10_000, 12_000, service_s=120.0)
+    said = run([*put(tour), *items(trip((1000, 3600), *((x, 120) for x in range(2000, 12_001, 2000))))])
+    open_stops = [s.stop_id for s in tour.stops]
+    warned: list[str] = []
+    for event in said:
+        if event.stop is None:
+            continue
+        if event.type == "stop.arrived":
+            open_stops.remove(event.stop.stop_id)
+        elif event.type == "eta.late":
+            warned.append(event.stop.stop_id)
+            assert event.stop.stop_id in open_stops[:3]
+    assert warned == ["1", "2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(("calm_min", "told"), [(0, ["eta.late"]), (3, ["eta.late"]), (8, [])])
+def test_a_warning_kept_for_a_far_stop_is_given_unless_it_has_calmed_down_by_then(
+    calm_min: int, told: list[str]
+) -> None:
+    tour = plan(1000, 2000, 3000, 40_000)
+    world, vehicle, rule = World(0.0), Vehicle("van"), AdherenceRule()
+    world.apply(PlanPut(0, tour))
+    record = world.record("p1")
+    assert record is not None
+    said: list[str] = []
+    minutes = [(n, 4, 20.0) for n in range(5)] + [(5 + n, 4, -60.0) for n in range(calm_min)]
+    for minute, stops_open, late_min in [*minutes, (5 + calm_min, 3, 2.0)]:
+        now_ms = T0 + minute * 60_000
+        etas = [expected(stop, now_ms, late_min if stop.stop_id == "4" else -5.0) for stop in tour.stops[-stops_open:]]
+        events = review(vehicle, record, etas, now_ms, rule)
+        said += [e.type for e in events if e.type != "eta.updated" and e.stop == tour.stops[3]]
+    assert said == told
+
+
+def expected(stop: Stop, at_ms: int, late_min: float) -> Eta:
+    """A prediction so many minutes after the window's end, good to a minute."""
+    p50_ms = (stop.window_end_ms or 0) + round(late_min * 60_000)
+    return Eta(
+        vehicle_id="van",
+        plan_id="p1",
+        stop_id=stop.stop_id,
+        at_ms=at_ms,
+        p10_ms=p50_ms - 60_000,
+        p50_ms=p50_ms,
+        p90_ms=p50_ms + 60_000,
+    )
 
 
 def test_eta_updates_are_few() -> None:
