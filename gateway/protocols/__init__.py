@@ -1,5 +1,5 @@
 """The protocols, found and not registered: a module of this package, or an entry point of `gateway.protocols`, with a
-`CODEC` is one. See `gateway.protocols.base` for the contract and `docs/ARCHITECTURE.md` for how to add one.
+`CODEC` is one. See `gateway.protocols.base` for the contract and `CONTRIBUTING.md` for how to add one.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def nasty_json(data: bytes, dice: random.Random) -> bytes:
     try:
         document = json.loads(data)
     except ValueError:
-        return data
+        return nasty_bytes(data, dice)
     places = [(None, 0), *_places(document)]
     for into, key in dice.sample(places, min(len(places), dice.randint(1, 3))):
         if into is not None:
