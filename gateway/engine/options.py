@@ -24,8 +24,8 @@ class ArrivalRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     slow_mps: float = 1.5
     stand_s: float = 30.0
     """Standing this long inside the zone is an arrival."""
-    stand_expected_s: float = 18.0
-    """The same at the next stop of the plan: a halt where one is expected needs less proof."""
+    stand_expected_s: float = 15.0
+    """The same at the next stop of the plan: a halt where one is expected needs half the proof."""
     stand_again_s: float = 120.0
     """The same at a stop that was served already: passing it again, in traffic, is common; serving it twice is rare."""
     min_service_s: float = 25.0

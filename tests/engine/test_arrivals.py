@@ -27,7 +27,7 @@ def test_a_stop_is_reached_and_left_once_at_the_time_of_the_crossings() -> None:
 def test_an_arrival_is_known_soon_after_the_wheels_stop_whatever_the_interval(every_s: float) -> None:
     said = run([*put(plan(1000, 3000)), *items(trip((1000, 200), (3000, 0), every_s=every_s))])
     arrived = next(e for e in said if e.type == "stop.arrived")
-    assert arrived.detected_ms - (T0 + 100_000) < 1000 * (20 + 2 * every_s)
+    assert arrived.detected_ms - (T0 + 100_000) < 1000 * (16 + 2 * every_s)
 
 
 @pytest.mark.parametrize("every_s", [1, 5, 10, 30])
