@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.engine import Engine, EngineOptions
-from gateway.model import Command, Entry, Event, FencesPut, Item, Tick
+from gateway.model import Command, Entry, Event, FenceRemove, FencesPut, Item, Tick
 from tests.engine.drive import T0, circle, items, plan, put, run, trip
 
 WORLD: list[Command] = [
@@ -21,13 +21,14 @@ WORLD: list[Command] = [
 
 
 def busy_day(seed: int) -> list[Item]:
-    """Two stops, a break, late and repeated fixes, a tick."""
+    """Two stops, a break, late and repeated fixes, a zone removed while the van is in it, a tick."""
     dice = random.Random(seed)
     frames = items(trip((1000, 150), (2000, 60), (3000, 150), (4500, 0), every_s=dice.choice([5, 10, 20]), seed=seed))
     for _ in range(6):
         i = dice.randrange(len(frames) - 4)
         late = structs.replace(frames.pop(i), received_ms=frames[i + 2].received_ms)
         frames.insert(i + 3, late)
+    frames.insert(len(frames) // 3, FenceRemove(frames[len(frames) // 3].received_ms, "town"))
     return [*WORLD, *frames, Tick(T0 + 3_000_000)]
 
 
