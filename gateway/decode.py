@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from gateway.documents import position_document
 from gateway.model import Frame, Login, Malformed, Message, Position, Reply
 from gateway.problems import BadInput, Problem
 from gateway.protocols import codec
-from gateway.protocols.base import Codec, Context, Decoder, HttpRequest
+from gateway.protocols.base import MAX_BUFFER_BYTES, Codec, Context, Decoder, HttpRequest
 from gateway.times import parse_rfc3339, rfc3339
 
 EXAMPLES = """\
@@ -36,6 +37,10 @@ examples:
                                                         instance, http or mqtt where it matters
 """
 CHUNK_BYTES = 64 * 1024
+MAX_ROW_BYTES = 4 * MAX_BUFFER_BYTES
+"""The largest frame in hexadecimal, twice over."""
+MAX_INSTANCES = 10_000
+"""Connections that are followed at once in captured rows."""
 NOBODY = "unknown"
 """The device's name where neither the bytes nor --device say one."""
 
@@ -183,8 +188,11 @@ def _decode_stream(bench: _Bench, pieces: Iterable[bytes | Malformed], out: _Out
 
 
 def _decode_rows(bench: _Bench, rows: Iterable[_Row], out: _Output) -> None:
-    """Where one frame is one message, each row is closed by itself; else only the end of its instance closes it."""
-    decoders: dict[str | int | None, tuple[Decoder, int]] = {}
+    """Where one frame is one message, each row is closed by itself; else only the end of its instance closes it.
+
+    That is the end of the file, or comes when `MAX_INSTANCES` others spoke since: memory is bounded whatever the file.
+    """
+    decoders: OrderedDict[str | int | None, tuple[Decoder, int]] = OrderedDict()
     for index, row in enumerate(rows):
         try:
             data = row.data()
@@ -196,6 +204,10 @@ def _decode_rows(bench: _Bench, rows: Iterable[_Row], out: _Output) -> None:
         decoder = known[0] if known else bench.decoder(row)
         if not alone:
             decoders[row.instance] = (decoder, index)
+            decoders.move_to_end(row.instance)
+            if len(decoders) > MAX_INSTANCES:
+                _, (oldest, last) = decoders.popitem(last=False)
+                out.frames(oldest.end(bench.received_ms), last)
         if bench.codec.whole_datagrams:
             frames = decoder.feed(data, bench.received_ms) + decoder.end(bench.received_ms)
         else:
@@ -252,9 +264,13 @@ def _hex_lines(file: BinaryIO) -> Iterator[bytes | Malformed]:
 
 def _rows(file: BinaryIO, name: str) -> Iterator[_Row]:
     decoder = msgspec.json.Decoder(_Row)
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_BYTES), b""), 1):
         if not line.strip():
             continue
+        if len(line) == MAX_ROW_BYTES:
+            raise BadInput(
+                [Problem(f"{name}:{number}", f"is longer than {MAX_ROW_BYTES} bytes", "write a frame a line")]
+            )
         try:
             yield decoder.decode(line)
         except (msgspec.MsgspecError, ValueError) as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway import decode
 from gateway.cli import main
 from gateway.protocols import new_encoder
 from gateway.protocols.teltonika.layout import LOGIN
@@ -162,6 +165,46 @@ def test_a_bad_row_names_its_line(run: Run, tmp_path: Path) -> None:
     code, _, error = run("teltonika", "--frames", str(file))
     assert code == 2
     assert "rows.jsonl:2" in error
+
+
+def test_a_row_without_end_names_its_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MAX_ROW_BYTES", 100)
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"encoding":"hex","frame":"00"}\n' + " " * 98 + "\n{" + "1" * 200)
+    code, _, error = run("teltonika", "--frames", str(file))
+    assert code == 2
+    assert "rows.jsonl:3" in error
+
+
+def test_instances_that_fell_silent_are_closed(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MAX_INSTANCES", 2)
+    file = tmp_path / "rows.jsonl"
+    half = PACKET.hex()[:40]
+    file.write_text("\n".join(json.dumps({"encoding": "hex", "frame": half, "instance": i}) for i in (1, 2, 1, 3, 4)))
+    code, messages, _ = run("teltonika", "--frames", str(file))
+    assert code == 1
+    assert {m["row"] for m in messages} == {0, 1, 2, 3, 4}, "a packet's half is malformed, in each row"
+    sentences = new_encoder("nmea").positions([fix(0)]).decode()
+    file.write_text("\n".join(json.dumps({"encoding": "text", "frame": sentences, "instance": i}) for i in range(4)))
+    code, messages, _ = run("nmea", "--frames", str(file))
+    assert (code, [m["row"] for m in messages]) == (0, [0, 1, 2, 3])
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    data = new_encoder("nmea").positions([fix(i) for i in range(100)])
+
+    def held_kib(times: int) -> int:
+        file = tmp_path / "log.nmea"
+        file.write_bytes(data * times)
+        program = "import sys; from gateway.cli import main; sys.exit(main())"
+        with (tmp_path / "out").open("wb") as out:
+            process = subprocess.Popen([sys.executable, "-c", program, "decode", "nmea", str(file)], stdout=out)
+            _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss
+
+    assert held_kib(times=400) - held_kib(times=25) < 4 * 1024, "of a file that is 8 MB larger"
 
 
 def test_nothing_read_is_told(run: Run, tmp_path: Path) -> None:
