@@ -18,7 +18,6 @@ from gateway.journal import Journal, Stored, Watch
 from gateway.model import Event
 
 SAVE_EVERY_S = 0.2
-GAP = "delivery.gap"
 NO_VEHICLE = "*"
 """Stands for the vehicle in what is about the delivery itself."""
 
@@ -79,10 +78,10 @@ class Lanes:
             self._room.clear()
             await self._room.wait()
         await self._concluded.beyond(self._read_to)
-        missed = self._missed()
+        await self._tell_gap()
         limit = self._window - len(self._open)
         feed = await asyncio.to_thread(self._journal.feed, self._read_to, limit, positions=self._positions)
-        for stored in [*missed, *feed.said]:
+        for stored in feed.said:
             seq = stored.event.seq
             if seq in self._done_above:
                 continue
@@ -96,15 +95,14 @@ class Lanes:
         self._read_to = feed.cursor
         self._advance()
 
-    def _missed(self) -> list[Stored]:
-        """What retention removed before it was read is told as an event of its own, `delivery.gap`, in its place."""
+    async def _tell_gap(self) -> None:
+        """What retention removed before it was read is told as an event of its own, before anything that is newer."""
         gap = self._journal.gap(self._reader)
-        if gap is None or gap.upto in self._open:
-            return []
-        self._read_to = max(self._read_to, gap.upto)
+        if gap is None:
+            return
         now_ms = time.time_ns() // 1_000_000
         event = Event(
-            type=GAP,
+            type="delivery.gap",
             key=f"delivery/{self._reader}/gap/{gap.upto}",
             time_ms=now_ms,
             detected_ms=now_ms,
@@ -112,7 +110,10 @@ class Lanes:
             seq=gap.upto,
             measures={"from_seq": gap.after + 1, "to_seq": gap.upto},
         )
-        return [Stored(event, now_ms)]
+        await self._deliver(Stored(event, now_ms))
+        self._journal.gap_told(self._reader)
+        self._read_to = max(self._read_to, gap.upto)
+        self.stats.delivered += 1
 
     async def _drive(self, vehicle_id: str, lane: deque[Stored]) -> None:
         """One vehicle's deliveries, one after the other, until there is none left."""
@@ -125,8 +126,6 @@ class Lanes:
                 finally:
                     self.stats.in_flight -= 1
             lane.popleft()
-            if stored.event.type == GAP:
-                self._journal.gap_told(self._reader)
             self.stats.delivered += 1
             del self._open[stored.event.seq]
             self._done_above.add(stored.event.seq)
