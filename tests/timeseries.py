@@ -1,15 +1,19 @@
 """A real time-series database for tests: InfluxDB 2 where one can be had, else Debian's victoria-metrics.
 
-InfluxDB is a running one named by INFLUX_URL (with INFLUX_TOKEN, INFLUX_ORG, INFLUX_BUCKET), or `influxd` on PATH.
+InfluxDB is a running one named by INFLUX_URL (with INFLUX_TOKEN, INFLUX_ORG, INFLUX_BUCKET), `influxd` on PATH, or one in
+a container.
 victoria-metrics takes the same writes, with differences that tests state where they meet them: it keeps milliseconds,
 strings become 0, and a line it cannot read is skipped with a 204.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,6 +24,8 @@ from typing import Any, Protocol, Self
 
 from tests.servers import Server, program
 
+IMAGE = "influxdb:2"
+HEALTHY_WITHIN_S = 60.0
 Points = dict[tuple[str, ...], list[tuple[int, float]]]
 """By the tags that were asked for (absent: ""): (time_ms, value) in order of time."""
 
@@ -117,6 +123,7 @@ class LocalInflux(Server):
 
     def start(self) -> Self:
         super().start()
+        self._wait_until_healthy()
         body = {
             "username": "test",
             "password": "test-password",
@@ -134,6 +141,38 @@ class LocalInflux(Server):
                 raise
         return self
 
+    def _wait_until_healthy(self) -> None:
+        """A port that answers may still be the container engine's own."""
+        deadline_s = time.monotonic() + HEALTHY_WITHIN_S
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=5).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.2)
+
+
+class ContainerInflux(LocalInflux):
+    """InfluxDB 2 from a container engine."""
+
+    def command(self) -> list[str]:
+        ports, data = f"127.0.0.1:{self.port}:8086", f"{self.folder}/data:/var/lib/influxdb2"
+        return [container_engine() or "docker", "run", "--rm", "-p", ports, "-v", data, IMAGE]
+
+
+@functools.cache
+def container_engine() -> str | None:
+    """The name of one that runs and has, or can get, the image."""
+    for name in ("docker", "podman"):
+        if shutil.which(name) and all(
+            subprocess.run([name, *arguments], capture_output=True, check=False, timeout=300).returncode == 0
+            for arguments in (["info"], ["pull", "-q", IMAGE])
+        ):
+            return name
+    return None
+
 
 @contextmanager
 def database(folder: Path) -> Iterator[Database]:
@@ -143,6 +182,8 @@ def database(folder: Path) -> Iterator[Database]:
         found = Influx()
     elif shutil.which("influxd"):
         found = LocalInflux(folder)
+    elif container_engine():
+        found = ContainerInflux(folder)
     else:
         found = VictoriaMetrics(folder)
     found.start()
