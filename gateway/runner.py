@@ -44,6 +44,7 @@ class EngineRunner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._engine = Engine(options)
         self._deadline_ms: int | None = None
+        self._unsaved: dict[str, bytes] = {}
         self.errors = 0
         self.trouble: str | None = None
         self._ahead = False  # of the journal: a snapshot would then be of a state that no entry id names
@@ -87,7 +88,7 @@ class EngineRunner:
 
     def _conclude(self) -> list[Step]:
         entries = self._journal.entries(self.entry_id, limit=ENTRIES_AT_ONCE)
-        self._ahead = True
+        self._ahead = bool(entries)
         steps = [self._step(entry) for entry in entries]
         self._deadline_ms = self._engine.next_deadline_ms()
         return steps
@@ -142,7 +143,10 @@ class EngineRunner:
         if self._ahead:
             return
         try:
-            self._journal.save_snapshots(self.entry_id, self._engine.snapshots(), complete=True)
+            # The engine gives each change once: what could not be saved goes with the next, or a restart would miss it.
+            self._unsaved |= self._engine.snapshots()
+            self._journal.save_snapshots(self.entry_id, self._unsaved, complete=True)
+            self._unsaved = {}
         except DiskTrouble as e:
             log.warning("no snapshot now, the next restart takes longer: %s", e)
         self._snapshot_due_s = time.monotonic() + self._snapshot_every_s
